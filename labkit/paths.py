@@ -1,0 +1,131 @@
+"""Where labkit keeps things: one cache for programs, one state folder per lab.
+
+Everything a lab writes is below these two folders, so ``down`` can take it away
+and a person can look at it.  Files are 0600 and folders 0700: a lab often runs on
+a machine that others use too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from labkit.errors import UsageError
+
+DEFAULT_LAB = "lab"
+_LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+def cache_dir() -> Path:
+    """The folder for programs and golden snapshots (``LABKIT_CACHE`` overrides it)."""
+    override = os.environ.get("LABKIT_CACHE")
+    return Path(override) if override else Path(platformdirs.user_cache_dir("labkit"))
+
+
+def state_root() -> Path:
+    """The folder that holds one folder per lab (``LABKIT_STATE`` overrides it)."""
+    override = os.environ.get("LABKIT_STATE")
+    return Path(override) if override else Path(platformdirs.user_state_dir("labkit"))
+
+
+def check_lab_name(name: str) -> str:
+    """Return ``name`` if it can be a lab's name: a DNS label of at most 32 characters.
+
+    Raises UsageError otherwise.  The name becomes a folder and a Kubernetes node name.
+    """
+    if not _LAB_NAME.fullmatch(name):
+        raise UsageError(
+            "A lab's name is 1 to 32 lower-case letters, digits and dashes, "
+            "with a letter or digit at both ends",
+            seen=repr(name),
+            todo="Try --name my-lab.",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class LabPaths:
+    """The files of one lab.  Making the object creates nothing."""
+
+    name: str
+    root: Path
+
+    @classmethod
+    def of(cls, name: str) -> LabPaths:
+        return cls(name=check_lab_name(name), root=state_root() / name)
+
+    @property
+    def record(self) -> Path:
+        """``lab.json``: what runs, written whole by the supervisor."""
+        return self.root / "lab.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a command brings this lab up or down."""
+        return self.root.with_name(f".{self.name}.lock")
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The learner's (cluster-admin) kubeconfig."""
+        return self.root / "kubeconfig"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def etcd(self) -> Path:
+        return self.root / "etcd"
+
+    @property
+    def node(self) -> Path:
+        """The node agent's folder: ``pods/<uid>/…`` with volumes and container logs."""
+        return self.root / "node"
+
+    @property
+    def journal(self) -> Path:
+        """``journal.jsonl``: what the node did and when (one JSON object a line)."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def proxy_url(self) -> Path:
+        """The cluster network's forward-proxy URL, credential included (0600)."""
+        return self.root / "proxy-url"
+
+    @property
+    def vault_token(self) -> Path:
+        """Vault's root token (0600)."""
+        return self.root / "vault-token"
+
+
+def make_private_dir(path: Path) -> Path:
+    """Create ``path`` (and parents) with mode 0700; safe to repeat."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write ``content`` to ``path`` with mode 0600, all or nothing.
+
+    The text goes to a new file beside it that is then renamed, so a reader sees the
+    old content or the new one and a crash leaves no half-written file in place.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    make_private_dir(path.parent)
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
