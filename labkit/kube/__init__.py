@@ -1,0 +1,18 @@
+"""The Kubernetes API from above the seam: synchronous, objects as dictionaries."""
+
+from __future__ import annotations
+
+from labkit.kube.client import Applied, Kube, Resource
+from labkit.kube.manifests import load_manifests, parse_manifests
+from labkit.kube.objects import Object, condition, is_condition
+
+__all__ = [
+    "Applied",
+    "Kube",
+    "Object",
+    "Resource",
+    "condition",
+    "is_condition",
+    "load_manifests",
+    "parse_manifests",
+]

@@ -1,0 +1,112 @@
+"""Read a kubeconfig: where the API is and how to sign in.
+
+It reads certificates and tokens, inline or from files; plugins (exec, auth providers)
+are refused, since running somebody's program is more than a lab was asked to do.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from labkit.errors import UsageError
+from labkit.kube._text import short
+from labkit.kube.objects import Object
+
+
+@dataclass(frozen=True)
+class Access:
+    """One context of a kubeconfig, resolved: PEM texts and tokens, not paths."""
+
+    server: str
+    namespace: str
+    ca: str | None
+    client_cert: tuple[str, str] | None = field(repr=False)
+    token: str | None = field(repr=False)
+
+
+def read(path: Path, *, context: str | None = None) -> Access:
+    """The (current) context of the kubeconfig at ``path``.
+
+    Raises UsageError when the file cannot be read, or its user needs a plugin.
+    Source: the ``Config`` type of ``k8s.io/client-go/tools/clientcmd/api/v1``.
+    """
+    config = _load(path)
+    name = context or config.get("current-context") or ""
+    chosen = _named(config, "contexts", name, "context", path)
+    cluster = _named(config, "clusters", chosen.get("cluster", ""), "cluster", path)
+    user = _named(config, "users", chosen.get("user", ""), "user", path)
+    if "exec" in user or "auth-provider" in user:
+        raise UsageError(
+            f"The kubeconfig {path} signs in through a plugin, which labkit does not run",
+            seen="exec or auth-provider in the user entry",
+            todo="Make a kubeconfig with a token or a client certificate.",
+        )
+    certificate = _material(user, "client-certificate", path)
+    key = _material(user, "client-key", path)
+    token = user.get("token")
+    if not token and user.get("tokenFile"):
+        token = _text(path, user["tokenFile"]).strip()
+    return Access(
+        server=cluster.get("server", ""),
+        namespace=chosen.get("namespace") or "default",
+        ca=_material(cluster, "certificate-authority", path),
+        client_cert=(certificate, key) if certificate and key else None,
+        token=token,
+    )
+
+
+def _load(path: Path) -> Object:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            f"The kubeconfig {path} cannot be read",
+            seen=error.strerror or str(error),
+            todo="Check the path and its permissions.",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"The kubeconfig {path} is not YAML", seen=short(error)) from error
+    if not isinstance(config, dict) or "clusters" not in config:
+        raise UsageError(
+            f"{path} is not a kubeconfig",
+            seen="no clusters in it",
+            todo="`kubectl config view --raw --minify` prints one.",
+        )
+    return config
+
+
+def _named(config: Object, section: str, name: str, what: str, path: Path) -> Object:
+    entries = {entry.get("name"): entry for entry in config.get(section) or []}
+    if name not in entries:
+        known = ", ".join(sorted(str(key) for key in entries)) or "none"
+        raise UsageError(
+            f"The kubeconfig {path} has no {what} called {name!r}",
+            seen=f"{section}: {known}",
+            todo=f"Name one of them, or set {'current-context' if what == 'context' else what}.",
+        )
+    return cast(Object, entries[name].get(what) or {})
+
+
+def _material(entry: Object, field: str, path: Path) -> str | None:
+    inline = entry.get(f"{field}-data")
+    if inline:
+        return base64.b64decode(inline).decode()
+    return _text(path, entry[field]) if entry.get(field) else None
+
+
+def _text(kubeconfig: Path, named: str) -> str:
+    """A file that a kubeconfig names, relative to the kubeconfig itself."""
+    file = kubeconfig.parent / named
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise UsageError(
+            f"The kubeconfig {kubeconfig} names a file that cannot be read",
+            seen=f"{file}: {error.strerror}",
+            todo="Mend the path in the kubeconfig.",
+        ) from error
