@@ -330,13 +330,13 @@ class Kube(Transport):
             if left <= 0:
                 raise _wait_timeout(resource, name, namespace, awaited, timeout, last)
             since = last["metadata"]["resourceVersion"] if last else ""
-            for _, seen in self.watch(
+            for event, seen in self.watch(
                 resource.path(namespace),
                 field=f"metadata.name={name}",
                 idle=min(left, 2.0),
                 since=since,
             ):
-                if is_met(seen):
+                if is_met(None if event == "DELETED" else seen):
                     break
                 if time.monotonic() > deadline:
                     break

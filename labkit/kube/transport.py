@@ -41,10 +41,16 @@ class Transport:
         if client_cert:
             _load_pair(context, *client_cert)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.ssl_context = context
         self._pool = urllib3.PoolManager(ssl_context=context, retries=False, maxsize=16)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.server!r})"
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        """The headers that sign a call of another library in as this identity."""
+        return dict(self._headers)
 
     def close(self) -> None:
         """Drop the pooled connections; safe to repeat."""

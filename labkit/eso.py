@@ -1,0 +1,112 @@
+"""What the course does with External Secrets Operator: install, wait, ask for a sync.
+
+ESO's kinds are spoken to through the Kubernetes API alone; nothing here knows Vault.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from labkit.errors import ApiError, WaitTimeout
+from labkit.kube import Kube, Object, Resource, condition, is_condition, load_manifests
+
+NAMESPACE = "external-secrets"
+API = "external-secrets.io/v1"
+STORE = Resource(API, "ClusterSecretStore", "clustersecretstores", False)
+EXTERNAL_SECRET = Resource(API, "ExternalSecret", "externalsecrets", True)
+_CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", False)
+
+
+def install_crds(kube: Kube, bundle: Path, *, timeout: float = 60.0) -> bool:
+    """Apply ESO's CRDs and wait until they are Established; False when they were there.
+
+    ESO's informers wait ten seconds before they try again for a kind that is not
+    served yet, so this comes before its Deployment.
+    """
+    served = kube.request("GET", "/apis")["groups"]
+    if any(group["name"] == "external-secrets.io" for group in served):
+        return False
+    crds = [obj for obj in load_manifests(bundle) if obj["kind"] == "CustomResourceDefinition"]
+    for crd in crds:
+        kube.apply(crd)
+    for crd in crds:
+        kube.wait(
+            kube.resource(crd["apiVersion"], crd["kind"]),
+            crd["metadata"]["name"],
+            None,
+            lambda seen: is_condition(seen, "Established"),
+            awaited="Established",
+            timeout=timeout,
+        )
+    return True
+
+
+def force_sync(kube: Kube, name: str, namespace: str) -> str:
+    """Ask ESO to read the secret again now; the kubectl line that does the same.
+
+    Any change of the ExternalSecret's annotations makes ESO reconcile it.
+    Source: ESO's FAQ, "Can I manually trigger a secret refresh?".
+    """
+    stamp = str(time.time_ns())
+    kube.patch(
+        API,
+        "ExternalSecret",
+        name,
+        {"metadata": {"annotations": {"force-sync": stamp}}},
+        namespace,
+    )
+    return (
+        f"kubectl -n {namespace} annotate externalsecret {name} force-sync=$(date +%s) --overwrite"
+    )
+
+
+def wait_synced(kube: Kube, name: str, namespace: str, *, timeout: float = 60.0) -> Object:
+    """Wait until an ExternalSecret says Ready; the object.
+
+    Raises WaitTimeout with the condition and the last warning event, which is where
+    ESO puts the provider's own words.
+    """
+    try:
+        found = kube.wait(
+            EXTERNAL_SECRET,
+            name,
+            namespace,
+            lambda seen: is_condition(seen, "Ready"),
+            awaited="synced (Ready=True)",
+            timeout=timeout,
+        )
+    except WaitTimeout as error:
+        event = last_warning(kube, name, namespace)
+        if event:
+            raise WaitTimeout(error.what, seen=f"{error.seen}; {event}", todo=error.todo) from None
+        raise
+    assert found is not None  # noqa: S101 - is_condition is never true of None
+    return found
+
+
+def last_warning(kube: Kube, name: str, namespace: str) -> str:
+    """The newest Warning event about an object, as ``reason: message`` ("" for none)."""
+    try:
+        events = kube.request(
+            "GET",
+            f"/api/v1/namespaces/{namespace}/events",
+            query={"fieldSelector": f"involvedObject.name={name},type=Warning"},
+        ).get("items", [])
+    except ApiError:
+        return ""
+    if not events:
+        return ""
+    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event["metadata"]))
+    return f"{newest.get('reason')}: {newest.get('message')}"
+
+
+def is_store_ready(store: Object | None) -> bool:
+    """Whether a SecretStore or ClusterSecretStore could sign in to its provider."""
+    return is_condition(store, "Ready")
+
+
+def store_message(store: Object | None) -> str:
+    """The message of a store's Ready condition ("" when there is none yet)."""
+    ready = condition(store, "Ready")
+    return str(ready.get("message", "")) if ready else ""

@@ -1,0 +1,317 @@
+"""What the course does with Vault: bring it up, connect it to Kubernetes, rotate.
+
+Vault is reached through the API server's service proxy, so the same lines work on the
+embedded cluster and on any other.  Both engines (OpenBao and HashiCorp Vault) speak
+the API that ``hvac`` speaks; where they differ, ``Engine`` says so.
+
+It leaves running Vault to the cluster and keeping the token to ``lab``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import hvac
+import requests
+from hvac.exceptions import VaultError as HvacError
+from requests.adapters import HTTPAdapter
+
+from labkit.errors import ApiError, UsageError, VaultError
+from labkit.kube import Kube
+
+NAMESPACE = "vault"
+SERVICE = "vault"
+PORT = "http"
+POD = "vault-0"
+ADDRESS = "http://vault.vault:8200"
+
+MOUNT = "secret"
+KEY = "mysql_credentials"
+ROLE = "demo"
+POLICY = "demo-read"
+AUDIENCE = "vault"
+READER = ("external-secrets", "external-secrets")  # namespace, ServiceAccount
+
+POLICY_TEXT = f"""\
+# KV v2 keeps the data below data/: a policy on {MOUNT}/{KEY} alone would read nothing.
+path "{MOUNT}/data/{KEY}" {{
+  capabilities = ["read"]
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One of the two programs that can be the lab's Vault."""
+
+    name: str
+    title: str
+    program: str
+    manifest: str
+    token_variable: str
+
+
+ENGINES = {
+    "openbao": Engine("openbao", "OpenBao", "bao", "vault/openbao.yaml", "BAO_TOKEN"),
+    "hashicorp": Engine(
+        "hashicorp", "HashiCorp Vault", "vault", "vault/hashicorp.yaml", "VAULT_TOKEN"
+    ),
+}
+
+
+def engine(name: str) -> Engine:
+    """The engine called ``name``; raises UsageError for a name that is none."""
+    if name not in ENGINES:
+        raise UsageError(
+            f"There is no Vault engine called {name!r}", todo=f"Choose from: {', '.join(ENGINES)}."
+        )
+    return ENGINES[name]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What initialising Vault returns, once: shown to nobody, kept 0600 by ``lab``."""
+
+    root_token: str = field(repr=False)
+    unseal_key: str = field(repr=False)
+
+
+def open_client(kube: Kube, token: str | None = None) -> hvac.Client:
+    """A client of the lab's Vault, through the API server's service proxy."""
+    session = requests.Session()
+    session.trust_env = False  # the way leads to the API server: no proxy of the user's
+    session.mount("https://", _ClusterAdapter(kube))
+    session.headers.update(kube.auth_headers)
+    url = kube.server + kube.service_path(NAMESPACE, SERVICE, PORT)
+    return hvac.Client(url=url, token=token, session=session, timeout=10)
+
+
+class _ClusterAdapter(HTTPAdapter):
+    """Lets requests use the certificates that the Kubernetes client already holds."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._context = kube.ssl_context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+
+def wait_answering(client: hvac.Client, *, timeout: float) -> bool:
+    """Wait until Vault answers at all; whether it is initialised by then.
+
+    ``timeout`` is in seconds.  Raises VaultError with the last answer seen.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return cast(bool, client.sys.is_initialized())
+        except (HvacError, requests.RequestException) as error:
+            # A Vault that is starting: the service proxy says 503 or drops the call.
+            if time.monotonic() > deadline:
+                raise VaultError(
+                    f"Vault did not answer within {timeout:g} s",
+                    seen=str(error)[:200],
+                    todo=f"See `kubectl -n {NAMESPACE} get pods` and `labkit logs vault`.",
+                ) from error
+        time.sleep(0.05)
+
+
+def initialise(client: hvac.Client) -> Keys:
+    """Initialise and unseal a new Vault with one key share.
+
+    A real Vault is initialised with several shares, held by several people: one is
+    for a lab.  Source: ``/sys/init`` and ``/sys/unseal`` of Vault's HTTP API.
+    """
+    with _explained("initialise"):
+        answer = client.sys.initialize(secret_shares=1, secret_threshold=1)
+    keys = Keys(answer["root_token"], answer["keys_base64"][0])
+    unseal(client, keys.unseal_key)
+    client.token = keys.root_token
+    _wait_active(client)
+    return keys
+
+
+def unseal(client: hvac.Client, key: str) -> None:
+    """Give Vault its key share; safe to repeat."""
+    with _explained("unseal"):
+        client.sys.submit_unseal_key(key)
+
+
+def _wait_active(client: hvac.Client) -> None:
+    deadline = time.monotonic() + 10
+    while client.sys.read_health_status(method="GET").status_code != 200:
+        if time.monotonic() > deadline:
+            raise VaultError("Vault was unsealed but did not become active within 10 s")
+        time.sleep(0.02)
+
+
+def configure(client: hvac.Client, *, reviewer: Reviewer) -> None:
+    """Everything that the course expects of Vault; safe to repeat, changes no secret.
+
+    An audit device on the pod's standard output, a KV v2 mount, Kubernetes auth that
+    trusts the cluster, one policy that reads one path, one role bound to one
+    ServiceAccount.
+    """
+    with _explained("configure"):
+        if not client.sys.list_enabled_audit_devices()["data"]:
+            client.sys.enable_audit_device("file", path="stdout", options={"file_path": "stdout"})
+        if f"{MOUNT}/" not in client.sys.list_mounted_secrets_engines()["data"]:
+            client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
+        if "kubernetes/" not in client.sys.list_auth_methods()["data"]:
+            client.sys.enable_auth_method("kubernetes")
+        client.auth.kubernetes.configure(
+            kubernetes_host=reviewer.kubernetes_host,
+            kubernetes_ca_cert=reviewer.ca,
+            token_reviewer_jwt=reviewer.jwt,
+            disable_local_ca_jwt=reviewer.jwt is not None,
+        )
+        client.sys.create_or_update_policy(POLICY, POLICY_TEXT)
+        namespace, account = READER
+        client.auth.kubernetes.create_role(
+            ROLE,
+            bound_service_account_names=[account],
+            bound_service_account_namespaces=[namespace],
+            audience=AUDIENCE,
+            policies=[POLICY],
+            ttl="10m",
+        )
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """How Vault asks the Kubernetes API about a token.
+
+    With ``jwt`` None, Vault uses its own pod's mounted token and CA (the rule on a
+    real cluster).  Where a pod cannot have them at their fixed path, both are given.
+    """
+
+    kubernetes_host: str = "https://kubernetes.default.svc"
+    ca: str | None = None
+    jwt: str | None = field(default=None, repr=False)
+
+
+def write(client: hvac.Client, values: Mapping[str, str], *, key: str = KEY) -> int:
+    """Write a new version of a KV v2 secret; the version's number."""
+    with _explained(f"write {MOUNT}/{key}"):
+        answer = client.secrets.kv.v2.create_or_update_secret(
+            path=key, secret=dict(values), mount_point=MOUNT
+        )
+    return cast(int, answer["data"]["version"])
+
+
+def read(client: hvac.Client, *, key: str = KEY) -> dict[str, str] | None:
+    """The latest version of a KV v2 secret, or None when there is none."""
+    try:
+        with _explained(f"read {MOUNT}/{key}"):
+            answer = client.secrets.kv.v2.read_secret_version(
+                path=key, mount_point=MOUNT, raise_on_deleted_version=True
+            )
+    except VaultError as error:
+        if isinstance(error.__cause__, hvac.exceptions.InvalidPath):
+            return None
+        raise
+    return cast("dict[str, str]", answer["data"]["data"])
+
+
+def login(client: hvac.Client, jwt: str, *, role: str = ROLE) -> dict[str, Any]:
+    """Log in as a ServiceAccount; the ``auth`` part of Vault's answer.
+
+    Raises VaultError with Vault's own words when it refuses.
+    """
+    with _explained(f"log in with the role {role}"):
+        answer = client.auth.kubernetes.login(role=role, jwt=jwt, use_token=False)
+    return cast("dict[str, Any]", answer["auth"])
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One line of Vault's audit device: who did what, when (unix seconds).
+
+    Values in it are HMACs: Vault writes no secret to its audit log.
+    """
+
+    at: float
+    type: str
+    operation: str
+    path: str
+    identity: str
+    error: str
+
+
+def audit(kube: Kube, *, since: float = 0.0) -> Iterator[AuditEntry]:
+    """The audit device's lines from ``since`` (unix seconds) on, oldest first.
+
+    It writes to the pod's standard output: reading it is reading the pod's log.
+    Source: "Audit devices" in Vault's documentation (one JSON object a line).
+    """
+    query: dict[str, object] = {}
+    if since:
+        # The API cuts to whole seconds: ask for one more and filter here.
+        query["sinceTime"] = datetime.fromtimestamp(since - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        text = kube.raw("GET", f"/api/v1/namespaces/{NAMESPACE}/pods/{POD}/log", query=query)
+    except ApiError as error:
+        raise VaultError(
+            "Vault's audit log cannot be read",
+            seen=error.seen,
+            todo=f"See `kubectl -n {NAMESPACE} get pods`.",
+        ) from error
+    for line in text.splitlines():
+        if not line.startswith(b'{"'):
+            continue  # the server's own messages share the stream
+        try:
+            entry = json.loads(line)
+            at = datetime.fromisoformat(entry["time"]).timestamp()
+            request = entry["request"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if at >= since:
+            yield AuditEntry(
+                at=at,
+                type=entry.get("type", ""),
+                operation=request.get("operation", ""),
+                path=request.get("path", ""),
+                identity=(entry.get("auth") or {}).get("display_name", ""),
+                error=entry.get("error", ""),
+            )
+
+
+class _explained:
+    """Raise hvac's and requests' errors as VaultError, with Vault's words in it."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, HvacError):
+            said = "; ".join(map(str, error.errors or [])) or str(error).splitlines()[0]
+            raise VaultError(
+                f"Vault refused to {self._doing}",
+                seen=said,
+                todo=f"`labkit logs vault` shows the server's side; {_next_step(error)}",
+            ) from error
+        if isinstance(error, requests.RequestException):
+            raise VaultError(
+                f"Vault could not be reached to {self._doing}",
+                seen=str(error)[:200],
+                todo=f"See `kubectl -n {NAMESPACE} get pods`; `labkit up` mends a stopped lab.",
+            ) from error
+
+
+def _next_step(error: HvacError) -> str:
+    if isinstance(error, hvac.exceptions.Forbidden):
+        return "check the token's policies (`bao token lookup`) and the role's bindings."
+    if isinstance(error, hvac.exceptions.InvalidPath):
+        return "check the path: KV v2 is read with `bao kv get`, or below data/."
+    if isinstance(error, hvac.exceptions.VaultDown):
+        return "it is sealed or starting: `labkit up` unseals it."
+    return "`labkit status` says what runs."
