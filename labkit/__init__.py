@@ -1,0 +1,26 @@
+"""labkit: a real Kubernetes API, Vault and External Secrets Operator to learn with.
+
+    import labkit
+    lab = labkit.start()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import LabError
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab, attach, start
+
+__all__ = ["Lab", "LabError", "attach", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, since the guardian and the supervisor import this package too and need
+    # none of what stands above the seam.
+    if name in {"Lab", "attach", "start"}:
+        from labkit import lab
+
+        return getattr(lab, name)
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}")

@@ -23,7 +23,7 @@ PORT = "http"
 DEPLOYMENT = "gitops-secrets-deploy"
 LABELS = "app=gitops-secrets-app"
 EXTERNAL_SECRET = "my-db-credentials"
-SECRET = "mysql-credentials"  # noqa: S105 - a Secret's name
+SECRET = "mysql-credentials"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class App:
     def credentials(self) -> dict[str, Any]:
         """What the page shows: values (password masked), their sources, the version."""
         return cast("dict[str, Any]", json.loads(self._call("GET", "/api/credentials")))
+
+    def shows(self, key: str) -> str | None:
+        """One value as the page shows it after its Reveal button was pressed."""
+        answer = json.loads(self._call("GET", "/api/credentials?reveal=1"))
+        value = answer["values"].get(key)
+        return str(value) if value is not None else None
 
     def history(self) -> list[dict[str, Any]]:
         """The app's own last events, oldest first: started, loaded, reloaded, ack, …"""
@@ -79,7 +85,7 @@ class App:
         def follow() -> None:
             while not is_over.is_set():
                 try:
-                    for name, data in self.events(idle=20):
+                    for name, _ in self.events(idle=20):
                         is_open.set()
                         if is_over.is_set():
                             return

@@ -79,6 +79,11 @@ class LabPaths:
         return self.root / "logs"
 
     @property
+    def api_audit(self) -> Path:
+        """The API server's audit log (one JSON event a line)."""
+        return self.logs / "audit.log"
+
+    @property
     def pki(self) -> Path:
         return self.root / "pki"
 
@@ -106,6 +111,21 @@ class LabPaths:
         """Vault's root token (0600)."""
         return self.root / "vault-token"
 
+    @property
+    def vault_unseal_key(self) -> Path:
+        """Vault's one key share (0600)."""
+        return self.root / "vault-unseal-key"
+
+
+def manifest(name: str) -> Path:
+    """A file or folder of the course's manifests: ``vault/vault.yaml``, say.
+
+    They stand at the top of the repository, and inside the package of an installed wheel.
+    """
+    package = Path(__file__).parent
+    inside = package / "_course" / "manifests"
+    return (inside if inside.is_dir() else package.parent / "manifests") / name
+
 
 def make_private_dir(path: Path) -> Path:
     """Create ``path`` (and parents) with mode 0700; safe to repeat."""
@@ -125,7 +145,7 @@ def write_private(path: Path, content: str | bytes) -> None:
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise

@@ -35,6 +35,7 @@ KEY = "mysql_credentials"
 ROLE = "demo"
 POLICY = "demo-read"
 AUDIENCE = "vault"
+_BUILT_IN = {"cubbyhole", "identity", "system", "token", "ns_cubbyhole", "ns_system"}
 READER = ("external-secrets", "external-secrets")  # namespace, ServiceAccount
 
 POLICY_TEXT = f"""\
@@ -133,7 +134,7 @@ def initialise(client: hvac.Client) -> Keys:
     keys = Keys(answer["root_token"], answer["keys_base64"][0])
     unseal(client, keys.unseal_key)
     client.token = keys.root_token
-    _wait_active(client)
+    wait_active(client)
     return keys
 
 
@@ -143,7 +144,8 @@ def unseal(client: hvac.Client, key: str) -> None:
         client.sys.submit_unseal_key(key)
 
 
-def _wait_active(client: hvac.Client) -> None:
+def wait_active(client: hvac.Client) -> None:
+    """Wait until an unsealed Vault serves requests (at most 10 seconds)."""
     deadline = time.monotonic() + 10
     while client.sys.read_health_status(method="GET").status_code != 200:
         if time.monotonic() > deadline:
@@ -227,6 +229,20 @@ def login(client: hvac.Client, jwt: str, *, role: str = ROLE) -> dict[str, Any]:
     with _explained(f"log in with the role {role}"):
         answer = client.auth.kubernetes.login(role=role, jwt=jwt, use_token=False)
     return cast("dict[str, Any]", answer["auth"])
+
+
+def forget(client: hvac.Client) -> None:
+    """Remove every mount, auth method and policy that Vault did not come with."""
+    with _explained("remove what is in it"):
+        for path, mount in client.sys.list_mounted_secrets_engines()["data"].items():
+            if mount["type"] not in _BUILT_IN:
+                client.sys.disable_secrets_engine(path.rstrip("/"))
+        for path, method in client.sys.list_auth_methods()["data"].items():
+            if method["type"] not in _BUILT_IN:
+                client.sys.disable_auth_method(path.rstrip("/"))
+        for policy in client.sys.list_policies()["data"]["policies"]:
+            if policy not in {"root", "default"}:
+                client.sys.delete_policy(policy)
 
 
 @dataclass(frozen=True)

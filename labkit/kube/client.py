@@ -98,7 +98,7 @@ class Kube(Transport):
 
     def with_token(self, token: str) -> Kube:
         """The same cluster as somebody else: with a ServiceAccount's token, say."""
-        return Kube(self.server, namespace=self.namespace, ca=self._ca, token=token)
+        return Kube(self.server, namespace=self.namespace, ca=self.ca, token=token)
 
     # -- discovery ------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Transport:
         token: str | None = None,
     ) -> None:
         self.server = server.rstrip("/")
-        self._ca = ca
+        self.ca = ca
         context = ssl.create_default_context(cadata=ca)
         if client_cert:
             _load_pair(context, *client_cert)

@@ -1,0 +1,65 @@
+# One command per intention; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info; v >= (3, 11) or sys.exit("labkit needs Python 3.11 or newer; this is %d.%d. Name another: make PYTHON=python3.12 lab" % v[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make virtual environments: install your system's python3-venv package."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+.PHONY: setup
+setup: $(READY) ## everything installed and built, nothing started
+	$(BIN)/labkit programs get
+
+.PHONY: lab
+lab: setup ## the lab running, and JupyterLab serving the lessons
+	$(BIN)/labkit up
+	$(BIN)/jupyter lab --no-browser --ip=127.0.0.1 --ServerApp.root_dir=notebooks
+
+.PHONY: test
+test: setup lint ## every check and every test, on real programs
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: conformance
+conformance: setup ## Kubernetes' own conformance tests of what the node claims to do
+	$(BIN)/python -m bench.conformance
+
+.PHONY: bench
+bench: setup ## the figures: times, memory, ratios against a peer
+	$(BIN)/python -m bench
+
+.PHONY: lock
+lock: $(READY) ## resolve the dependencies again (hashes, no addresses)
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra test --quiet --output-file requirements.lock pyproject.toml
+
+.PHONY: down
+down: ## stop every lab
+	$(BIN)/labkit down --all
+
+.PHONY: clean
+clean: ## remove what the checkout's commands made (the program cache stays)
+	rm -rf $(VENV) artifacts dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,193 @@
+"""The ``labkit`` command: one function a verb, each a thin layer over ``lab``.
+
+Exit 0 on success.  A failure is one paragraph on standard error and exit 1; wrong
+usage exits 2, an interrupt 130.  A traceback is never shown: an unexpected error is
+written to a file and named, since it is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labkit import doctor as examination
+from labkit import lab as labs
+from labkit import launch, logs, status, tour
+from labkit.errors import LabError, NoLab
+from labkit.paths import check_lab_name
+from labkit.programs.command import app as programs_app
+
+app = typer.Typer(
+    name="labkit",
+    help="A real Kubernetes API, Vault and External Secrets Operator, with no Docker and no root.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(programs_app, name="programs")
+
+Name = Annotated[
+    str, typer.Option("--name", "-n", help="Which lab.", envvar="LABKIT_LAB", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+_DEFAULT = labs.DEFAULT_LAB
+
+
+@app.command()
+def up(
+    name: Name = _DEFAULT,
+    sync: Annotated[
+        str, typer.Option(help="How Secrets reach files: watch (at once) or kubelet (60 s).")
+    ] = "watch",
+    vault: Annotated[
+        str | None, typer.Option(help="openbao (the default) or hashicorp.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring everything up, to the secret on the app's page. Safe to repeat."""
+    started = time.monotonic()
+    lab = labs.up(name, sync=sync, engine=vault, progress=_note if not as_json else _quiet)
+    found = lab.status()
+    if as_json:
+        _print_json(found)
+        return
+    typer.echo(f"The lab {name} is ready after {time.monotonic() - started:.1f} s.")
+    typer.echo(f"  The app's page:   {found['app']['url']}")
+    typer.echo(f'  In this terminal: eval "$(labkit env{_option(name)})"')
+    typer.echo("  Watch a secret rotate: labkit tour" + _option(name))
+
+
+@app.command()
+def down(
+    name: Name = _DEFAULT,
+    every: Annotated[bool, typer.Option("--all", help="Every lab of yours.")] = False,
+) -> None:
+    """Stop a lab; nothing of it is left running. Safe to repeat."""
+    for each in launch.names() if every else [name]:
+        stopped = launch.bring_down(each)
+        typer.echo(f"The lab {each} is {'down' if stopped else 'not running'}.")
+
+
+@app.command("status")
+def show_status(name: Name = _DEFAULT, as_json: Json = False) -> None:
+    """What runs, where, and how much memory it takes."""
+    found = status.of(name)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(status.as_text(found))
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+@app.command("tour")
+def take_tour(
+    name: Name = _DEFAULT,
+    as_json: Json = False,
+    forced: Annotated[
+        bool, typer.Option("--force/--no-force", help="Ask ESO to sync at once.")
+    ] = True,
+) -> None:
+    """Vault to page, then one rotation: six hops, each with its evidence and time."""
+    lab = labs.attach(name)
+    walked = tour.walk(lab, say=_quiet if as_json else typer.echo, forced=forced)
+    if as_json:
+        _print_json(walked.to_json())
+
+
+@app.command()
+def reset(name: Name = _DEFAULT) -> None:
+    """Back to a clean lab: whatever you made in it is removed."""
+    started = time.monotonic()
+    labs.attach(name).reset(progress=_note)
+    typer.echo(f"The lab {name} is clean after {time.monotonic() - started:.1f} s.")
+
+
+@app.command()
+def env(name: Name = _DEFAULT) -> None:
+    """Lines for your shell: eval "$(labkit env)"."""
+    for variable in labs.attach(name).variables():
+        typer.echo(variable.export())
+
+
+@app.command("logs")
+def show_logs(
+    program: Annotated[str, typer.Argument(help="A program or a workload; none lists them.")] = "",
+    name: Name = _DEFAULT,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.")] = 200,
+) -> None:
+    """The log of one program (etcd, kube-apiserver, …) or workload (vault, app, …)."""
+    if not program:
+        typer.echo("\n".join(logs.names(name)))
+        return
+    for line in logs.read(name, program, follow=follow, lines=lines):
+        typer.echo(line)
+
+
+@app.command("doctor")
+def show_doctor(as_json: Json = False) -> None:
+    """What this machine can and cannot do, each problem with a fix."""
+    findings = examination.examine()
+    if as_json:
+        _print_json([finding.to_json() for finding in findings])
+    else:
+        typer.echo("\n".join(str(finding) for finding in findings))
+    if any(finding.is_fatal for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script: runs a command, turns its failure into words and a code."""
+    try:
+        app()
+    except LabError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("Interrupted. Nothing half-made is left; run the same command again.", 130)
+    except BrokenPipeError:
+        # The reader (head, say) has gone: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="labkit-error-", suffix=".txt", delete=False
+        ) as file:
+            file.write(traceback.format_exc())
+        _fail(
+            f"labkit met an error that it did not expect: {sys.exc_info()[1]!r}. "
+            f"This is a bug; please report it with {file.name}.",
+            70,
+        )
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"labkit: {text}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def _option(name: str) -> str:
+    return "" if name == _DEFAULT else f" --name {check_lab_name(name)}"
+
+
+def _print_json(found: Any) -> None:
+    typer.echo(json.dumps(found, indent=2))
+
+
+__all__ = ["NoLab", "Path", "app", "main"]

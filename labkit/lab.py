@@ -1,0 +1,280 @@
+"""The facade: one lab as notebooks, tests and the command line use it.
+
+    lab = labkit.start()
+
+Everything below talks to a Kubernetes API and to Services by name; where the cluster
+came from is known to ``launch`` alone.  Start, stop, apply and reset are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit import app as demo
+from labkit import environment, journey, launch, programs, status, vault, workloads
+from labkit.errors import LabError, NoLab
+from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
+from labkit.paths import DEFAULT_LAB, LabPaths
+from labkit.record import Record
+
+if TYPE_CHECKING:
+    import hvac
+    from kubernetes.client import ApiClient
+
+Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody asked for."""
+
+
+def start(
+    name: str | None = None,
+    *,
+    sync: str = "watch",
+    engine: str | None = None,
+    progress: Progress = print,
+) -> Lab:
+    """Attach to the lab called ``name``, bringing up whatever of it is not running.
+
+    Sets KUBECONFIG, VAULT_ADDR, PATH and friends in this process, so that
+    ``!kubectl get externalsecret`` works in the next cell.  ``progress`` gets one line
+    a step (``lambda line: None`` for silence).  Raises LabError with a next step.
+    """
+    lab = up(name or default_name(), sync=sync, engine=engine, progress=progress)
+    lab.enter()
+    return lab
+
+
+def default_name() -> str:
+    """The lab meant when none is named: ``LABKIT_LAB``, or ``lab``."""
+    return os.environ.get("LABKIT_LAB") or DEFAULT_LAB
+
+
+def up(
+    name: str, *, sync: str = "watch", engine: str | None = None, progress: Progress = _silent
+) -> Lab:
+    """Bring a lab up to the secret on the app's page; a no-op where it is there.
+
+    ``engine`` None keeps the engine of a lab that runs already (OpenBao for a new one).
+    Raises LabError when it runs another than the one asked for.
+    """
+    paths = LabPaths.of(name)
+    wanted = vault.engine(engine) if engine else None
+    needed = wanted or vault.ENGINES["openbao"]
+    programs.ensure((*launch.PROGRAMS, "external-secrets", "kubectl", needed.program))
+    lab = Lab(paths, launch.bring_up(name, sync=sync, on_progress=progress))
+    running = workloads.engine_of(lab.api)
+    if running and wanted and running != wanted:
+        raise LabError(
+            f"The lab {name} runs {running.title}",
+            seen=f"--vault {wanted.name}",
+            todo=f"Take it down first (`labkit down --name {name}`), or give the new one a name.",
+        )
+    if not running or not workloads.is_up(lab.api):
+        workloads.bring_up(lab.api, lab.setup_for(running or needed), progress=progress)
+    return lab
+
+
+def attach(name: str | None = None) -> Lab:
+    """The running lab of that name; raises NoLab when there is none."""
+    chosen = name or default_name()
+    record = launch.running(chosen)
+    if record is None:
+        option = "" if chosen == DEFAULT_LAB else f" --name {chosen}"
+        raise NoLab(f"No lab called {chosen} is running", todo=f"Start it: `labkit up{option}`.")
+    return Lab(LabPaths.of(chosen), record)
+
+
+@dataclass
+class Lab:
+    """A running lab.  ``api`` is labkit's small client, ``kube`` the official one."""
+
+    paths: LabPaths
+    record: Record = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.paths.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.paths.kubeconfig
+
+    @cached_property
+    def api(self) -> Kube:
+        """The Kubernetes API as the learner's (cluster-admin) identity."""
+        return Kube.from_kubeconfig(self.paths.kubeconfig)
+
+    @cached_property
+    def kube(self) -> ApiClient:
+        """The official Python client's ApiClient, for ``kubernetes.client.CoreV1Api(lab.kube)``."""
+        from kubernetes import config  # slow to import: only lessons pay for it
+
+        client: ApiClient = config.new_client_from_config(str(self.paths.kubeconfig))
+        return client
+
+    @property
+    def vault(self) -> hvac.Client:
+        """A client of the lab's Vault with its root token."""
+        try:
+            token = self.paths.vault_token.read_text()
+        except FileNotFoundError:
+            raise LabError(
+                "This lab's Vault has no token yet", todo="Run `labkit up` to finish its set-up."
+            ) from None
+        return vault.open_client(self.api, token)
+
+    @property
+    def app(self) -> demo.App:
+        """The demo application."""
+        return demo.App(self.api, demo.address(self.api))
+
+    @property
+    def engine(self) -> vault.Engine:
+        """OpenBao or HashiCorp Vault: whichever runs in the cluster."""
+        return workloads.engine_of(self.api) or vault.ENGINES["openbao"]
+
+    @property
+    def sync(self) -> str:
+        """How Secrets reach files on this node: ``watch`` or ``kubelet``."""
+        return self.record.sync
+
+    def setup_for(self, engine: vault.Engine) -> workloads.Setup:
+        """What ``workloads`` needs to know of this lab."""
+        eso_program = programs.resolve("external-secrets")
+        return workloads.Setup(
+            engine=engine,
+            crds=eso_program.assets / "crds" / "bundle.yaml",
+            token=self.paths.vault_token,
+            unseal_key=self.paths.vault_unseal_key,
+            reviewer=self._reviewer,
+        )
+
+    def _reviewer(self) -> vault.Reviewer:
+        if self.record.mode == "mounts":
+            return vault.Reviewer()
+        # Vault looks for its token at one fixed path, which only a mount can provide.
+        return vault.Reviewer(
+            ca=self.api.ca,
+            jwt=self.api.token("vault", vault.NAMESPACE, seconds=24 * 3600),
+        )
+
+    def enter(self) -> None:
+        """Set this lab's environment in this process (see ``environment``)."""
+        environment.enter(self.variables())
+
+    def variables(self) -> list[environment.Variable]:
+        """What a shell or a kernel needs for kubectl, bao and curl to just work."""
+        dirs = tuple(
+            programs.resolve(program).path.parent for program in ("kubectl", self.engine.program)
+        )
+        return environment.variables(self.paths, self.engine, dirs, os.environ)
+
+    # -- doing things -----------------------------------------------------------------
+
+    def apply(self, manifest: str | Path, *, namespace: str | None = None) -> list[Applied]:
+        """Apply a YAML file, a folder of them, or YAML text, like ``kubectl apply``.
+
+        Objects that name no namespace go to ``namespace`` (default: the kubeconfig's).
+        Raises ManifestError when the text is not YAML or the cluster does not know a
+        kind; nothing is applied unless every object's kind is known.
+        """
+        is_text = isinstance(manifest, str) and ("\n" in manifest or ": " in manifest)
+        objects = (
+            parse_manifests(str(manifest), "the text")
+            if is_text
+            else load_manifests(self._file(Path(manifest)))
+        )
+        promised = {
+            (crd["spec"]["group"], crd["spec"]["names"]["kind"])
+            for crd in objects
+            if crd["kind"] == "CustomResourceDefinition"
+        }
+        for obj in objects:
+            if (obj["apiVersion"].rpartition("/")[0], obj["kind"]) not in promised:
+                self.api.resource(obj["apiVersion"], obj["kind"])
+        return [self.api.apply(obj, namespace=namespace) for obj in objects]
+
+    def _file(self, path: Path) -> Path:
+        # "manifests/…" works from any folder: a notebook's is not the repository's.
+        if path.exists() or path.is_absolute() or path.parts[:1] != ("manifests",):
+            return path
+        from labkit.paths import manifest
+
+        return manifest(str(Path(*path.parts[1:])))
+
+    def wait_for(
+        self,
+        what: str,
+        condition: str | Callable[[Object | None], bool] = "Ready",
+        *,
+        namespace: str | None = None,
+        timeout: float = 60.0,
+    ) -> Object | None:
+        """Wait for one object, like ``kubectl wait``.
+
+        ``what`` is ``kind/name`` in kubectl's words; ``condition`` a condition that
+        must be True, or a function of the object (None while it does not exist).
+        ``timeout`` is in seconds.  Raises WaitTimeout with what was seen last.
+        """
+        word, _, name = what.partition("/")
+        resource = self.api.find(word)
+        where = (namespace or self.api.namespace) if resource.namespaced else None
+        if callable(condition):
+            return self.api.wait(
+                resource, name, where, condition, awaited="as awaited", timeout=timeout
+            )
+        return self.api.wait(
+            resource,
+            name,
+            where,
+            lambda seen: is_condition(seen, condition),
+            awaited=f"{condition}=True",
+            timeout=timeout,
+        )
+
+    def journey(
+        self,
+        values: Mapping[str, str] | None = None,
+        *,
+        forced: bool = True,
+        timeout: float = 60.0,
+        client: str = "labkit",
+    ) -> journey.Journey:
+        """Rotate the app's credentials and follow them to the page, hop by hop.
+
+        ``values`` None writes the present ones with a new random password.  See
+        ``journey.rotate`` for the rest.
+        """
+        current = vault.read(self.vault) or workloads.first_values()
+        return journey.rotate(
+            self.api,
+            self.vault,
+            values or {**current, "password": workloads.new_password()},
+            witnesses=journey.Witnesses(
+                api_audit=self.paths.api_audit, node_journal=self.paths.journal, sync=self.sync
+            ),
+            forced=forced,
+            timeout=timeout,
+            client_name=client,
+        )
+
+    def reset(self, *, progress: Progress = _silent) -> None:
+        """Back to a clean lab: what ``up`` makes, and nothing else."""
+        setup = self.setup_for(self.engine)
+        workloads.clean(self.api, setup, progress=progress)
+        workloads.bring_up(self.api, setup, progress=progress)
+
+    def stop(self) -> None:
+        """Stop everything of this lab; safe to repeat."""
+        launch.bring_down(self.name)
+
+    def status(self) -> dict[str, Any]:
+        """What runs (the contract of ``labkit status --json``); see ``status.of``."""
+        return status.of(self.name)

@@ -1,0 +1,89 @@
+"""What runs: the lab's record, its processes and its workloads, as one answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hvac
+import psutil
+import requests
+
+from labkit import app, launch, vault
+from labkit.errors import LabError
+from labkit.kube import Kube
+from labkit.paths import LabPaths
+
+
+def of(name: str) -> dict[str, Any]:
+    """The contract of ``labkit status --json``; also true of a lab that is down.
+
+    ``{"name", "ready", "kubeconfig", "sync", "mode", "vault": {"address", "version"},
+    "app": {"url"}, "programs": [{"name", "version", "pid", "rss_bytes", "restarts"}]}``;
+    ``problem`` says what is wrong where something is.
+    """
+    paths = LabPaths.of(name)
+    found: dict[str, Any] = {
+        "name": name,
+        "ready": False,
+        "kubeconfig": str(paths.kubeconfig),
+        "vault": {"address": vault.ADDRESS, "version": None},
+        "app": {"url": None},
+        "programs": [],
+    }
+    record = launch.running(name)
+    if record is None:
+        return {**found, "problem": launch.last_problem(name) or "it is not running"}
+    found |= {"sync": record.sync, "mode": record.mode}
+    found["programs"] = [
+        {
+            "name": program.name,
+            "version": program.version,
+            "pid": program.pid,
+            "rss_bytes": _rss(program.pid),
+            "restarts": program.restarts,
+            "state": program.state,
+        }
+        for program in record.programs
+    ]
+    try:
+        kube = Kube.from_kubeconfig(paths.kubeconfig)
+        found["app"]["url"] = app.address(kube) or None
+        health = vault.open_client(kube).sys.read_health_status(method="GET").json()
+        found["vault"]["version"] = health.get("version")
+        shown = app.App(kube, "").credentials()
+        found["ready"] = bool(shown.get("version")) and not health.get("sealed")
+        if not found["ready"]:
+            found["problem"] = "Vault is sealed" if health.get("sealed") else shown.get("error")
+    except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
+        found["problem"] = str(error)
+    return found
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"The lab {found['name']} is {'ready' if found['ready'] else 'not ready'}."]
+    if found.get("problem"):
+        lines.append(f"  {found['problem']}")
+    if found["programs"]:
+        lines += [
+            f"  App:        {found['app']['url']}",
+            f"  Vault:      {found['vault']['address']} ({found['vault']['version']})",
+            f"  Kubeconfig: {found['kubeconfig']}",
+            f"  Secrets reach files in sync mode {found['sync']}; volumes by {found['mode']}",
+            "",
+            f"  {'PROGRAM':<28}{'VERSION':<12}{'PID':>8}{'MEMORY':>10}{'RESTARTS':>10}",
+        ]
+        lines += [
+            f"  {program['name']:<28}{program['version']:<12}{program['pid'] or '-':>8}"
+            f"{program['rss_bytes'] / 1e6:>7.0f} MB{program['restarts']:>10}"
+            + ("" if program["state"] == "running" else f"  {program['state']}")
+            for program in found["programs"]
+        ]
+    return "\n".join(lines)
+
+
+def _rss(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    except psutil.Error:
+        return 0

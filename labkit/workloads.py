@@ -1,0 +1,240 @@
+"""The course's starting point on any cluster: Vault, ESO and the app, connected.
+
+Each step is safe to repeat and does nothing where its work is done, so ``up`` on a
+running lab, ``reset`` and a lab whose Vault was lost all take the same way.  Where the
+cluster comes from is none of its business.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import hvac
+
+from labkit import app, eso, vault
+from labkit.errors import ApiError, ClusterError, VaultError
+from labkit.kube import Kube, Object, is_condition, load_manifests
+from labkit.paths import manifest, write_private
+
+Progress = Callable[[str], None]
+
+PLATFORM = ("vault/vault.yaml", "external-secrets/external-secrets.yaml")
+CONNECTION = (
+    "05-application/namespace.yaml",
+    "03-secret-stores/vault-backend.yaml",
+    "04-external-secrets/my-db-credentials.yaml",
+)
+APPLICATION = ("05-application/app.yaml",)
+_SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease"}
+_OURS = {vault.NAMESPACE, eso.NAMESPACE}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What bringing the workloads up needs to know of the lab around them.
+
+    ``crds`` is the pinned ESO module's CRD bundle; ``token`` and ``unseal_key`` are
+    where Vault's keys are kept (0600); ``reviewer`` is called once Vault runs.
+    """
+
+    engine: vault.Engine
+    crds: Path
+    token: Path
+    unseal_key: Path
+    reviewer: Callable[[], vault.Reviewer]
+
+
+def bring_up(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 120.0) -> None:
+    """Everything from an empty cluster to the secret on the app's page.
+
+    Raises the LabError of the step that failed; what is up by then stays up, and the
+    next call goes on from there.
+    """
+    if eso.install_crds(kube, setup.crds):
+        progress("External Secrets Operator: CRDs are served")
+    apply_files(kube, *PLATFORM, setup.engine.manifest)
+    client = ready_vault(kube, setup, progress=progress, timeout=timeout)
+    if vault.read(client) is None:
+        vault.write(client, first_values())
+        progress(f"{setup.engine.title}: wrote {vault.MOUNT}/{vault.KEY}")
+    apply_files(kube, *CONNECTION, *APPLICATION)
+    eso.wait_synced(kube, app.EXTERNAL_SECRET, app.NAMESPACE, timeout=timeout)
+    progress("External Secrets Operator: wrote the Secret mysql-credentials")
+    app.App(kube, "").wait_answering(timeout=timeout)
+    progress("The app shows the secret on its page")
+
+
+def first_values() -> dict[str, str]:
+    """The course's first credentials: a random password for nobody's database."""
+    return {
+        "url": "jdbc:mysql://mysql.demo:3306/shop",
+        "username": "demo_user",
+        "password": new_password(),
+    }
+
+
+def new_password() -> str:
+    """A random password, 16 characters."""
+    return secrets.token_urlsafe(12)
+
+
+def ready_vault(
+    kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
+) -> hvac.Client:
+    """A running, unsealed, configured Vault and a client with its root token.
+
+    A Vault that lost its memory is initialised anew; one whose token is lost too is
+    replaced, since nobody can ever open it again.
+    """
+    client = vault.open_client(kube)
+    if vault.wait_answering(client, timeout=timeout):
+        if not setup.token.exists() or not _opens(client, setup):
+            progress(f"{setup.engine.title}: its keys are not this lab's; starting it afresh")
+            _replace_vault(kube, client, timeout=timeout)
+            return ready_vault(kube, setup, progress=progress, timeout=timeout)
+    else:
+        keys = vault.initialise(client)
+        write_private(setup.unseal_key, keys.unseal_key)
+        write_private(setup.token, keys.root_token)
+        progress(f"{setup.engine.title}: initialised and unsealed")
+    vault.configure(client, reviewer=setup.reviewer())
+    return client
+
+
+def _opens(client: hvac.Client, setup: Setup) -> bool:
+    """Unseal with the kept key if need be; whether the kept token is good."""
+    try:
+        if client.sys.is_sealed():
+            vault.unseal(client, setup.unseal_key.read_text())
+            vault.wait_active(client)
+        client.token = setup.token.read_text()
+        return bool(client.is_authenticated())
+    except (VaultError, hvac.exceptions.VaultError, FileNotFoundError):
+        return False
+
+
+def _replace_vault(kube: Kube, client: hvac.Client, *, timeout: float) -> None:
+    pod = kube.get("v1", "Pod", vault.POD, vault.NAMESPACE)
+    kube.delete("v1", "Pod", vault.POD, vault.NAMESPACE)
+    old = pod["metadata"]["uid"] if pod else ""
+    kube.wait(
+        kube.resource("v1", "Pod"),
+        vault.POD,
+        vault.NAMESPACE,
+        lambda seen: bool(seen and seen["metadata"]["uid"] != old and is_started(seen)),
+        awaited="replaced",
+        timeout=timeout,
+    )
+
+
+def is_started(pod: Object) -> bool:
+    """Whether the pod's phase is Running (ready or not)."""
+    return bool((pod.get("status") or {}).get("phase") == "Running")
+
+
+def apply_files(kube: Kube, *names: str) -> list[str]:
+    """Apply course manifests by name, in order; one line on each object that changed."""
+    changed = []
+    for name in names:
+        for obj in load_manifests(manifest(name)):
+            done = kube.apply(obj)
+            if done.change != "unchanged":
+                changed.append(str(done))
+    return changed
+
+
+def engine_of(kube: Kube) -> vault.Engine | None:
+    """The engine that the cluster's Vault runs, or None where there is no Vault."""
+    found = kube.get("apps/v1", "StatefulSet", "vault", vault.NAMESPACE)
+    if found is None:
+        return None
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    return vault.ENGINES["openbao" if "openbao" in image else "hashicorp"]
+
+
+def is_up(kube: Kube) -> bool:
+    """Whether the app's page shows a synced secret and Vault is open: nothing to do."""
+    try:
+        secret = kube.get(eso.API, "ExternalSecret", app.EXTERNAL_SECRET, app.NAMESPACE)
+        if not is_condition(secret, "Ready"):
+            return False
+        health = vault.open_client(kube).sys.read_health_status(method="GET")
+        return health.status_code == 200 and bool(app.App(kube, "").credentials().get("version"))
+    except (ClusterError, ValueError, OSError):
+        return False
+
+
+# -- taking it back ------------------------------------------------------------------
+
+
+def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0) -> None:
+    """Take away what a learner made: ESO's objects, namespaces, what is in Vault.
+
+    ESO's objects go first, while ESO runs: their finalizers are its to remove.  Nothing
+    in kube-* is touched.
+    """
+    apply_files(kube, *PLATFORM, setup.engine.manifest)  # an ESO that was broken is mended
+    for kind in ("ClusterExternalSecret", "ExternalSecret", "PushSecret"):
+        _delete_all(kube, eso.API if kind != "PushSecret" else "external-secrets.io/v1alpha1", kind)
+    for kind in ("SecretStore", "ClusterSecretStore"):
+        _delete_all(kube, eso.API, kind)
+    names = [
+        obj["metadata"]["name"]
+        for obj in kube.list("v1", "Namespace")
+        if obj["metadata"]["name"] not in _SYSTEM | _OURS
+    ]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda name: _delete_namespace(kube, name, timeout=timeout), names))
+    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        _delete_all(kube, "apps/v1", kind, namespace="default")
+    for kind in ("Pod", "Secret", "ConfigMap"):
+        _delete_all(kube, "v1", kind, namespace="default", keep={"kube-root-ca.crt"})
+    progress(f"Removed ESO's objects and {len(names)} namespaces: {', '.join(sorted(names))}")
+    client = ready_vault(kube, setup, progress=progress)
+    vault.forget(client)
+    progress(f"{setup.engine.title}: removed every secret, role and policy")
+
+
+def _delete_all(
+    kube: Kube,
+    api: str,
+    kind: str,
+    *,
+    namespace: str | None = None,
+    keep: frozenset[str] | set[str] = frozenset(),
+) -> None:
+    resource = kube.resource(api, kind)
+    for obj in kube.list(api, kind, namespace):
+        meta = obj["metadata"]
+        if meta["name"] not in keep:
+            path = resource.path(meta.get("namespace"), meta["name"])
+            try:
+                kube.request("DELETE", path, body=_delete_options(propagationPolicy="Background"))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+
+def _delete_namespace(kube: Kube, name: str, *, timeout: float) -> None:
+    # Pods first and without grace: a namespace waits for the slowest of them.
+    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        _delete_all(kube, "apps/v1", kind, namespace=name)
+    pods = kube.resource("v1", "Pod").path(name)
+    kube.request("DELETE", pods, body=_delete_options(gracePeriodSeconds=1))
+    kube.delete("v1", "Namespace", name)
+    kube.wait(
+        kube.resource("v1", "Namespace"),
+        name,
+        None,
+        lambda seen: seen is None,
+        awaited="deleted",
+        timeout=timeout,
+    )
+
+
+def _delete_options(**fields: object) -> Object:
+    return {"apiVersion": "v1", "kind": "DeleteOptions", **fields}
