@@ -8,12 +8,12 @@ cannot be a name that a stranger registered:
 - an IP address, since rebinding needs a name (``kubectl port-forward``, probes, pod addresses);
 - ``localhost`` and what ends in ``.localhost``;
 - a single word such as ``gitops-secrets-service``, and names ending in ``.svc``,
-  ``.cluster.local`` or ``.default``: endings that no public registry sells;
+  ``.cluster.local``, ``.default`` or ``.demo`` (namespaces): endings that no registry sells;
 - what ALLOWED_HOSTS lists.  A proxy that hands on its own public name (JupyterHub, an
   ingress) needs that name there, or ``*`` where nobody's browser runs on this machine.
 
-``service.namespace`` is not let in for other namespaces, because ``demo``, ``dev`` or ``shop``
-may well be a public ending: use ``service.namespace.svc``, or list the name.
+``service.namespace`` is not let in for other namespaces, because ``app``, ``dev`` or ``shop``
+are public endings: use ``service.namespace.svc``, or list the name.
 Health checks are answered under any name; they hold nothing.
 """
 
@@ -24,7 +24,7 @@ from collections.abc import Mapping
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"\[.*\]|\d{1,3}(\.\d{1,3}){3}")
-_SAFE_ENDINGS = (".localhost", ".svc", ".cluster.local", ".default")
+_SAFE_ENDINGS = (".localhost", ".svc", ".cluster.local", ".default", ".demo")
 
 
 def host_allowed(host: str, allowed: tuple[str, ...]) -> bool:

@@ -111,34 +111,32 @@ class Store:
             self._read_subpath(self._subpath_watch.path)
 
     def _read(self) -> None:
+        before = self.state
         try:
             data, status = read_bytes(self.config.credentials_file)
-            unchanged = self.state.credentials is not None and data == self.state.data
-            if unchanged and self.state.error is None:
-                self._look_again = False
-                return
-            credentials = self.state.credentials if unchanged else parse(data)
+            same = before.credentials if data == before.data else None
+            credentials = same or parse(data)
         except CredentialsError as error:
-            confirmed = self._look_again or self.state.version == 0
+            confirmed = self._look_again or before.version == 0
             self._look_again = not confirmed
             if confirmed:
                 self._failed(str(error))
             return
         self._look_again = False
-        now = time.time()
-        before = self.state
-        if unchanged:
-            self.state = replace(before, error=None, error_at=None)
-            self.journal.record("recovered", before.version)
-            self._log(f"the file can be read again and is as before: version {before.version}")
+        target = _data_link(self.config.secrets_dir)
+        if credentials is same:
+            if before.error is not None or before.target != target:
+                self.state = replace(before, error=None, error_at=None, target=target)
+            if before.error is not None:
+                self.journal.record("recovered", before.version)
+                self._log(f"the file is usable again and as before: version {before.version}")
             return
-        assert credentials is not None  # noqa: S101 -- for the type checker
         self.state = State(
             credentials=credentials,
             version=before.version + 1,
-            loaded_at=now,
+            loaded_at=time.time(),
             file_changed_at=status.st_mtime,
-            target=_data_link(self.config.secrets_dir),
+            target=target,
             error=None,
             data=data,
         )

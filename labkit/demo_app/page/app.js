@@ -5,16 +5,17 @@
 
 const REVEAL_SECONDS = 10;
 const CHIP_SECONDS = 20;
+const SOURCES = { file: "File in a folder", env: "Environment variable", subpath: "Single file (subPath)" };
 const LABELS = { db_con: "Connection string", db_user: "User", db_password: "Password" };
 
 const $ = (id) => document.getElementById(id);
-const client = Array.from(crypto.getRandomValues(new Uint8Array(6)), (b) => b.toString(16).padStart(2, "0")).join("");
+const client = `page-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
 
-let shown = null; // the last answer of api/credentials
+let shown = null; // the last answer of api/credentials, with the secrets taken out
 let skew = 0; // this browser's clock minus the application's, in seconds
 let restarts = 0; // of the application, while this page was open
 let changedKeys = new Map(); // key -> when it changed, for the "just changed" chips
-let reveal = { until: 0, values: null, others: null };
+let reveal = { until: 0, values: null, others: null }; // the secrets, while they are shown
 let acked = 0;
 
 function element(tag, className, ...children) {
@@ -31,6 +32,7 @@ const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 1) return "a moment";
   if (whole < 60) return plural(whole, "second");
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
@@ -79,30 +81,43 @@ function refresh() {
 function take(next, history) {
   const before = shown;
   skew = Date.now() / 1000 - next.now;
-  const sameProcess = before && before.started_at === next.started_at;
-  if (before && !sameProcess) restarts += 1;
-  if (sameProcess && next.version !== before.version && before.version > 0) {
-    const keys = new Set();
-    for (const event of history) {
-      if (event.event === "reloaded" && event.version > before.version) event.changed.forEach((key) => keys.add(key));
-    }
+  const restarted = before !== null && before.started_at !== next.started_at;
+  if (restarted) {
+    restarts += 1;
+    changedKeys.clear();
+    announce("The application was restarted.");
+  }
+  const isNew = before !== null && !restarted && next.version !== before.version;
+  if (isNew) {
+    const since = history.filter((event) => event.event === "reloaded" && event.version > before.version);
+    const keys = [...new Set(since.flatMap((event) => event.changed))];
     keys.forEach((key) => changedKeys.set(key, Date.now()));
-    announce(keys.size ? `Version ${next.version}: ${names([...keys])} changed.` : `Version ${next.version} was loaded.`);
-  } else if (next.error && (!before || before.error !== next.error)) {
+    announce(`Version ${next.version} was loaded${keys.length ? `: ${names(keys)} changed` : ""}.`);
+  } else if (next.error && before?.error !== next.error) {
     announce(`The file cannot be used: ${next.error}.`);
-  } else if (before && before.error && !next.error) {
+  } else if (before?.error && !next.error) {
     announce("The file can be used again.");
   }
   if (next.revealed && reveal.until > Date.now()) {
     reveal.values = next.values;
     reveal.others = next.other_sources;
   }
-  shown = next;
-  draw(history, sameProcess ? next.version !== before.version : false);
+  shown = withoutSecrets(next);
+  draw(history, isNew);
   acknowledge(next.version, next.started_at);
 }
 
-/** Tell the application that this version has been painted; a hidden page waits until it is seen. */
+function withoutSecrets(next) {
+  if (!next.revealed) return next;
+  const hidden = ([key, value]) => [key, next.secret_keys.includes(key) ? "" : value];
+  return {
+    ...next,
+    values: Object.fromEntries(Object.entries(next.values).map(hidden)),
+    other_sources: next.other_sources.map((source) => ({ ...source, value: source.value && "" })),
+  };
+}
+
+/** Tell the application that this version is painted; a hidden page does so once it is seen. */
 function acknowledge(version, process) {
   if (!version || acked === `${process} ${version}`) return;
   acked = `${process} ${version}`;
@@ -116,6 +131,7 @@ function acknowledge(version, process) {
         body: JSON.stringify({ version, client, rendered_at }),
       });
       if (!answer.ok) throw new Error(`api/ack answered ${answer.status}`);
+      drawTimeline(await get("api/history"));
     } catch {
       acked = 0; // the next refresh says it again
     }
@@ -132,7 +148,7 @@ function draw(history, isNew) {
   drawBanners();
   drawValues(isNew);
   drawTimeline(history);
-  drawSources(isNew);
+  drawSources();
   tick();
 }
 
@@ -140,50 +156,59 @@ function drawBanners() {
   const { error, error_at, stale, version, watch, file } = shown;
   $("broken").hidden = !error;
   if (error) {
-    const kept = stale ? ` Showing version ${version}, the last good one.` : " It is read as soon as it can be used.";
+    const kept = stale ? ` Showing version ${version}, the last good one.` : "";
     $("broken").replaceChildren(
       element("strong", "", stale ? "The file cannot be used now." : "There are no values yet."),
       ` Since ${clock(error_at ?? shown.started_at)}: ${error}.${kept}`,
     );
   }
   const deaf = !watch.active;
-  $("unwatched").hidden = !deaf || (error && !stale);
+  $("unwatched").hidden = !deaf;
   if (deaf) {
     $("unwatched").replaceChildren(
       element("strong", "", "Nothing is being watched."),
       watch.mode === "off"
-        ? " Watching is switched off: these values were read at the start, and a later change is not noticed."
-        : " The file that was watched is gone. Its path leads to another file now, whose changes are not noticed.",
+        ? " The file was read once, at the start; a later change is not noticed."
+        : " The file that was watched is gone; its path leads to another one, whose changes are not noticed.",
     );
   }
   $("trail").hidden = !file.target;
-  if (file.target) $("trail").replaceChildren(mono("credentials"), " → ", mono("..data"), " → ", mono(file.target));
+  const links = ["credentials", " → ", "..data", " → ", file.target ?? ""];
+  $("trail").replaceChildren(...links.map((text) => (text === " → " ? text : mono(text))));
 }
 
 function drawValues(isNew) {
   const keys = Object.keys(shown.values);
-  const focused = document.activeElement?.dataset?.reveal !== undefined;
+  const focused = document.activeElement?.dataset.reveal;
   $("version").replaceChildren(...(shown.version ? ["Version ", element("b", "", String(shown.version))] : []));
   $("empty").hidden = keys.length > 0;
-  $("empty").replaceChildren("Waiting for ", mono(shown.file.path));
-  $("values").replaceChildren(...keys.map((key) => {
-    const secret = shown.secret_keys.includes(key);
-    const plain = secret && isRevealed() ? reveal.values[key] : undefined;
-    const text = plain ?? shown.values[key];
-    const dots = secret && plain === undefined;
-    const value = element("span", dots ? "shown dots" : "shown", dots ? "••••••••" : text);
-    if (dots) value.setAttribute("aria-label", "hidden");
-    if (dots) value.setAttribute("role", "img");
-    const { path, line } = shown.sources[key];
-    const label = element("dt", "", ...(LABELS[key] ? [`${LABELS[key]} · `] : []), element("code", "", key));
-    const changed = changedKeys.get(key);
-    if (changed && Date.now() - changed < CHIP_SECONDS * 1000) label.append(element("span", "chip", "just changed"));
-    const row = element("div", isNew && changed && Date.now() - changed < 1000 ? "value fresh" : "value", label, element("dd", "", value));
-    if (secret) row.append(revealButton(key));
-    row.append(element("dd", "from", "from ", mono(path), `, line ${line}`));
-    return row;
-  }));
-  if (focused) document.querySelector("[data-reveal]")?.focus();
+  $("empty").replaceChildren("Nothing loaded yet from ", mono(shown.file.path));
+  $("values").replaceChildren(...keys.map((key) => valueRow(key, isNew)));
+  if (focused) document.querySelector(`[data-reveal="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function valueRow(key, isNew) {
+  const secret = shown.secret_keys.includes(key);
+  const changed = changedKeys.has(key);
+  const label = element("dt", "", LABELS[key] ? `${LABELS[key]} · ` : "", element("code", "", key));
+  if (changed) label.append(element("span", "chip", "just changed"));
+  const value = secret && !isRevealed() ? dots("shown") : element("dd", "shown");
+  if (!value.hasChildNodes()) value.append(...breakable(isRevealed() ? reveal.values[key] : shown.values[key]));
+  const { path, line } = shown.sources[key];
+  const from = element("dd", "from", "from ", mono(path), `, line ${line}`);
+  const button = secret ? revealButton(key) : null;
+  return element("div", isNew && changed ? "value fresh" : "value", label, value, button, from);
+}
+
+function dots(className, tag = "dd") {
+  const bullets = element("span", "dots", "••••••••");
+  bullets.setAttribute("aria-hidden", "true");
+  return element(tag, className, bullets, element("span", "unseen", "hidden"));
+}
+
+/** The text with places to break a line after the punctuation of an address. */
+function breakable(text) {
+  return text.split(/(?<=[/:@?&;,])/).flatMap((part) => [part, document.createElement("wbr")]);
 }
 
 function drawTimeline(history) {
@@ -194,79 +219,91 @@ function drawTimeline(history) {
   const rows = history.filter((event) => !["started", "ack"].includes(event.event)).slice(-6).reverse();
   $("timeline").replaceChildren(...rows.map((event) => {
     const after = painted.get(event.version) - event.at;
-    const seen = event.event === "reloaded" && after >= 0 && after < 60 ? ` · on this page ${Math.round(after * 1000)} ms later` : "";
+    const prompt = event.event === "reloaded" && after >= 0 && after < 60;
+    const seen = prompt ? ` · on this page ${Math.round(after * 1000)} ms later` : "";
     const when = element("time", "when", `${clock(event.at)}${seen}`);
     when.dateTime = new Date(event.at * 1000).toISOString();
-    return element("li", event.event === "load-failed" ? "failed" : "", element("span", "what", story(event)), when);
+    const mark = event.event === "load-failed" ? "failed" : "";
+    return element("li", mark, element("span", "what", story(event)), when);
   }));
-  if (!rows.length) $("timeline").replaceChildren(element("li", "", element("span", "what", "Started; nothing was read yet")));
 }
 
 function story(event) {
   if (event.event === "loaded") return `Version ${event.version}: first read`;
   if (event.event === "recovered") return `Can be used again, still version ${event.version}`;
-  if (event.event === "load-failed") return event.version ? `Not usable; kept version ${event.version}: ${event.error}` : `Not usable: ${event.error}`;
-  return `Version ${event.version}: ${event.changed.length ? `${names(event.changed)} changed` : "comments changed"}`;
+  if (event.event === "load-failed") {
+    return `Not usable: ${event.error}${event.version ? `; kept version ${event.version}` : ""}`;
+  }
+  return `Version ${event.version}: ${names(event.changed) || "only comments"} changed`;
 }
 
 function drawSources() {
-  const others = reveal.others && isRevealed() ? reveal.others : shown.other_sources;
+  const others = isRevealed() ? reveal.others : shown.other_sources;
   $("compare").hidden = !others.length;
-  if (!others.length) return;
-  const password = isRevealed() ? reveal.values.db_password : shown.values.db_password;
-  const file = { kind: "file", where: shown.file.path, value: password ?? null, read_at: shown.loaded_at, fingerprint: shown.file.fingerprint, error: password === undefined ? "nothing was read yet" : null, changed_since_start: shown.version > 1 };
-  const titles = { file: "File in a folder", env: "Environment variable", subpath: "Single file (subPath)" };
-  $("sources").replaceChildren(...[file, ...others].map((source) => {
-    const card = element("li", "", element("h3", "", titles[source.kind]), element("span", "where", mono(source.where)));
-    if (source.value !== null) {
-      const secret = element("p", "secret", element("span", "mono", isRevealed() ? source.value : "••••••••"));
-      if (source.fingerprint) secret.append(element("span", "mark-text", "mark ", mono(source.fingerprint)));
-      card.append(secret);
-    }
-    const verdict = element("p", source.matches_file === false ? "verdict differs" : "verdict");
-    if (source.error) verdict.textContent = source.error;
-    else if (source.kind === "file") verdict.textContent = `${source.changed_since_start ? "Changed" : "Unchanged"} since the start`;
-    else verdict.textContent = `${source.matches_file ? "Same as the file" : "Differs from the file"}; ${source.changed_since_start ? "changed" : "unchanged"} since the start`;
-    card.append(verdict);
-    if (source.read_at) card.append(element("span", "where", `read at ${clock(source.read_at)}`));
-    return card;
-  }));
+  const file = {
+    kind: "file",
+    where: shown.file.path,
+    value: (isRevealed() ? reveal : shown).values.db_password ?? null,
+    read_at: shown.loaded_at,
+    fingerprint: shown.file.fingerprint,
+    error: shown.version ? null : "Nothing loaded yet",
+    changed_since_start: shown.version > 1,
+  };
+  $("sources").replaceChildren(...[file, ...others].map(sourceCard));
+}
+
+function sourceCard(source) {
+  const title = element("h3", "", SOURCES[source.kind]);
+  const card = element("li", "", title, element("p", "where", mono(source.where)));
+  if (source.value !== null) {
+    const secret = isRevealed() ? element("p", "mono", source.value) : dots("mono", "p");
+    card.append(element("div", "secret", secret, element("p", "where", "mark ", mono(source.fingerprint))));
+  }
+  const differs = source.matches_file === false;
+  const compared = differs ? "Differs from the file" : "Same as the file";
+  const verdict = source.error ?? (source.kind === "file" ? "In use" : compared);
+  card.append(element("p", differs || source.error ? "verdict differs" : "verdict", verdict));
+  if (!source.error) {
+    const changed = source.changed_since_start ? "Changed" : "Unchanged";
+    card.append(element("p", "where", `${changed} since the start, read at ${clock(source.read_at)}`));
+  }
+  return card;
 }
 
 function drawFacts() {
-  const reloads = Math.max(0, shown.version - 1);
-  const since = restarts
-    ? `No: restarted ${plural(restarts, "time")} while this page was open`
-    : `Yes, through ${plural(reloads, "reload")}`;
   const watching = { folder: "The folder", file: "Only the first file", off: "Nothing" }[shown.watch.mode];
-  const facts = [
-    ["Process", `pid ${shown.pid}`],
-    ["Started at", `${clock(shown.started_at)}, up ${span(now() - shown.started_at)}`],
-    ["Watches", shown.watch.active || shown.watch.mode === "off" ? watching : "Nothing any more"],
-    ["Same process since then", since],
-  ];
-  const rows = facts.map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", value)));
-  $("facts").replaceChildren(...rows);
+  const lost = !shown.watch.active && shown.watch.mode === "file";
+  const facts = {
+    "Same process since": `${clock(shown.started_at)} (pid ${shown.pid})`,
+    "Up for": span(now() - shown.started_at),
+    "Reloads, no restart": String(Math.max(0, shown.version - 1)),
+    "Restarts seen by this page": restarts ? String(restarts) : "None",
+    "Watches": lost ? "Nothing any more" : watching,
+  };
+  if (!$("facts").hasChildNodes()) {
+    const fact = (name) => element("div", "", element("dt", "", name), element("dd", ""));
+    $("facts").append(...Object.keys(facts).map(fact));
+  }
+  Object.values(facts).forEach((text, index) => setText($("facts").children[index].lastChild, text));
+}
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 /** What changes with time alone. */
 function tick() {
   if (!shown) return;
-  if (shown.loaded_at) {
-    $("updated").textContent = `${span(now() - shown.loaded_at)} ago, at ${clock(shown.loaded_at)}`;
-    $("updated").dateTime = new Date(shown.loaded_at * 1000).toISOString();
-  }
+  const at = shown.loaded_at;
+  setText($("updated"), at ? `${span(now() - at)} ago, at ${clock(at)}` : "not yet");
   drawFacts();
-  for (const [key, at] of changedKeys) {
-    if (Date.now() - at >= CHIP_SECONDS * 1000) {
-      changedKeys.delete(key);
-      drawValues(false);
-    }
-  }
+  const expired = [...changedKeys].filter(([, since]) => Date.now() - since >= CHIP_SECONDS * 1000);
+  expired.forEach(([key]) => changedKeys.delete(key));
   if (reveal.values && !isRevealed()) hide();
-  document.querySelectorAll("[data-reveal]").forEach((button) => {
-    button.textContent = isRevealed() ? `Hide (${Math.ceil((reveal.until - Date.now()) / 1000)})` : "Reveal";
-  });
+  else if (expired.length) drawValues(false);
+  for (const button of document.querySelectorAll("[data-reveal]")) {
+    setText(button, isRevealed() ? `Hide (${Math.ceil((reveal.until - Date.now()) / 1000)})` : "Reveal");
+  }
 }
 
 // ---- Reveal -----------------------------------------------------------------------------
@@ -277,7 +314,7 @@ function revealButton(key) {
   const button = element("button", "", isRevealed() ? "Hide" : "Reveal");
   button.type = "button";
   button.dataset.reveal = key;
-  button.setAttribute("aria-label", `${isRevealed() ? "Hide" : "Reveal"} ${LABELS[key]?.toLowerCase() ?? key}`);
+  button.setAttribute("aria-label", `${isRevealed() ? "Hide" : "Reveal"} ${LABELS[key] ?? key}`);
   button.addEventListener("click", () => (isRevealed() ? hide() : show()));
   return button;
 }
@@ -294,7 +331,6 @@ async function show() {
 
 function hide() {
   reveal = { until: 0, values: null, others: null };
-  shown.values = Object.fromEntries(Object.entries(shown.values).map(([key, value]) => [key, shown.secret_keys.includes(key) ? "" : value]));
   drawValues(false);
   drawSources();
 }
@@ -330,7 +366,7 @@ function connect() {
   stream = new EventSource("api/events");
   const news = () => refresh().then(connected, lost);
   stream.addEventListener("hello", () => { streaming = true; news(); });
-  for (const name of ["reloaded", "recovered", "ack"]) stream.addEventListener(name, news);
+  for (const name of ["reloaded", "recovered"]) stream.addEventListener(name, news);
   stream.addEventListener("error", (event) => {
     if (event.data !== undefined) { news(); return; } // the application's own event of that name
     lost();
