@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-INTERVAL = 0.025  # seconds between looks: half of the delay that we allow ourselves
+INTERVAL = 0.03  # seconds between looks; a change is to be seen within 0.05
 
 # A file written twice within one tick of the file system's clock can look the same after
 # the second write.  So a file this fresh (seconds) is read again until it no longer is.
@@ -43,7 +43,8 @@ def _signature(path: Path) -> _Signature:
     try:
         status = path.stat()
     except OSError as error:
-        return error.errno or -1
+        number = error.errno or 0
+        return number if path.parent.is_dir() else -number
     return (
         status.st_dev,
         status.st_ino,
