@@ -191,7 +191,7 @@ function valueRow(key, isNew) {
   const secret = shown.secret_keys.includes(key);
   const changed = changedKeys.has(key);
   const label = element("dt", "", LABELS[key] ? `${LABELS[key]} · ` : "", element("code", "", key));
-  if (changed) label.append(element("span", "chip", "just changed"));
+  if (changed) label.append(" ", element("span", "chip", "just changed"));
   const value = secret && !isRevealed() ? dots("shown") : element("dd", "shown");
   if (!value.hasChildNodes()) value.append(...breakable(isRevealed() ? reveal.values[key] : shown.values[key]));
   const { path, line } = shown.sources[key];
