@@ -128,6 +128,8 @@ class _Job:
     def compile(self, target: Path, total: int, limits: Limits) -> None:
         """Compile and link to ``target``; go names each package as it takes it up."""
         begun = 0
+        first = Event(self.title, "compiling", total=total)
+        self.progress(first if total > 1 else Event(self.title, "linking"))
 
         def on_line(line: str) -> None:
             nonlocal begun
@@ -138,7 +140,6 @@ class _Job:
             done = 0 if stage == "linking" else begun
             self.progress(Event(self.title, stage, done=done, total=total if done else 0))
 
-        self.progress(Event(self.title, "compiling", total=total))
         what = ["-o", str(target), "-v", self.module.package]
         if self.module.test:
             self._go("test", ["-c", *what], limits, on_line)
