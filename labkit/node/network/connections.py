@@ -17,6 +17,7 @@ from labkit.node.network.wire import Limits, Streams, abort, close, one_line, re
 _log = logging.getLogger(__name__)
 Handler = Callable[[Streams], Awaitable[None]]
 _FULL = "The lab's network has too many open connections"
+_MOST_REFUSALS = 32
 
 
 class Connections:
@@ -24,11 +25,12 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._served: set[asyncio.Task[None]] = set()
+        self._turned_away: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._served)
 
     def accept(
         self, handler: Handler, *, speaks_http: bool = True
@@ -36,27 +38,26 @@ class Connections:
         """A callback that runs ``handler`` for each connection and closes it afterwards.
 
         Over the bound, a caller that ``speaks_http`` gets a 503 and any other is dropped;
-        well over it, everyone is dropped.
+        with many of those being answered already, everyone is dropped.
         """
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            count = len(self._tasks)
-            full = count >= self._limits.connections
-            drop = (full and not speaks_http) or count >= self._limits.connections + 32
-            if self._stopped or drop:
+            full = len(self._served) >= self._limits.connections
+            busy = len(self._turned_away) >= _MOST_REFUSALS
+            if self._stopped or (full and (busy or not speaks_http)):
                 abort(writer)
-            else:
-                work = self._say_full if full else handler
-                task = asyncio.get_running_loop().create_task(self._run(work, (reader, writer)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                return
+            work, tasks = (self._say_full, self._turned_away) if full else (handler, self._served)
+            task = asyncio.get_running_loop().create_task(self._run(work, (reader, writer)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
         return connected
 
     async def stop(self) -> None:
         """Drop every connection and take no more; returns when their tasks are over."""
         self._stopped = True
-        tasks = list(self._tasks)
+        tasks = [*self._served, *self._turned_away]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

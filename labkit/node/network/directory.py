@@ -15,6 +15,7 @@ found when exactly one namespace has it; from a pod it means the pod's own names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from labkit.node.network.names import Name, Reading, understand
 from labkit.node.network.records import (
@@ -27,10 +28,12 @@ from labkit.node.network.records import (
     key_of,
     read_service,
     read_slice,
+    uid_of,
 )
 from labkit.node.network.route import Address, Cause, Refused, Route, outside
 
 API_SERVICE = ("default", "kubernetes")
+_Record = TypeVar("_Record", Service, Slice)
 _PRESENT = ("ADDED", "MODIFIED")
 
 
@@ -56,7 +59,7 @@ class Directory:
         if event_type in _PRESENT:
             self._services[key_of(obj)] = read_service(obj)
         elif event_type == "DELETED":
-            self._services.pop(key_of(obj), None)
+            _forget(self._services, obj)
         for listener in self._listeners:
             listener()
 
@@ -65,7 +68,7 @@ class Directory:
         if event_type in _PRESENT:
             self._slices[key_of(obj)] = read_slice(obj)
         elif event_type == "DELETED":
-            self._slices.pop(key_of(obj), None)
+            _forget(self._slices, obj)
 
     def set_pod(self, ip: str, name: str, namespace: str, ports: Mapping[int, int]) -> None:
         """A pod of this node; ``ports`` maps each containerPort to its real loopback port."""
@@ -137,8 +140,7 @@ class Directory:
                 return service, reading.hostname
         last = readings[-1]
         if not name.certain and last.namespace not in self._namespaces():
-            why = f"and no namespace {last.namespace} in it has Services"
-            raise outside(name.host, why=why)
+            raise outside(name.host, why=f"no namespace {last.namespace} has Services")
         raise self._unknown(last)
 
     def _unknown(self, reading: Reading) -> Refused:
@@ -269,6 +271,13 @@ class Directory:
     def _slices_of(self, service: Service) -> list[Slice]:
         owner = (service.namespace, service.name)
         return [s for s in self._slices.values() if (s.namespace, s.service) == owner]
+
+
+def _forget(table: dict[tuple[str, str], _Record], obj: Json) -> None:
+    """Drop ``obj``, but not another one that took its name since (a list may tell late)."""
+    known = table.get(key_of(obj))
+    if known is not None and known.uid == uid_of(obj):
+        del table[key_of(obj)]
 
 
 def _closed(pod: Pod, port: int) -> str:

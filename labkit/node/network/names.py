@@ -63,7 +63,7 @@ def understand(host: str, *, namespace: str | None = None) -> Name:
     host = host.lower()
     text = host.removesuffix(".")
     try:  # 1
-        return Name(host, address=str(ipaddress.IPv4Address(text)), certain=False)
+        return Name(host, address=str(ipaddress.IPv4Address(text)))
     except ValueError:
         pass
     labels = text.split(".")

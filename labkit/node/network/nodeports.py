@@ -63,9 +63,15 @@ class PortBlock:
             sock.close()
         self._sockets.clear()
 
-    def dup(self, port: int) -> socket.socket:
-        """A second descriptor of the socket that holds ``port``, to listen on."""
-        return self._sockets[port].dup()
+    def listener(self, port: int) -> socket.socket:
+        """A second descriptor of the socket that holds ``port``, to listen on.
+
+        While it listens it has SO_REUSEADDR, which its connections inherit: what is left
+        of them (TIME_WAIT) must not be in the way when it listens again.
+        """
+        sock = self._sockets[port]
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return sock.dup()
 
     def silence(self, port: int) -> None:
         """Stop listening on ``port`` and still hold it.
@@ -79,6 +85,7 @@ class PortBlock:
             return
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RD)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.close()
             self._sockets[port] = _bind(port, reuse=True)
@@ -139,12 +146,13 @@ class NodePorts:
                 await self._open(port)
 
     async def _open(self, port: int) -> None:
-        sock = self._block.dup(port)
+        sock = self._block.listener(port)
         callback = self._connections.accept(self._serve(port), speaks_http=False)
         try:
             self._servers[port] = await asyncio.start_server(callback, sock=sock, backlog=128)
         except OSError as error:
             sock.close()
+            self._block.silence(port)
             _log.error("NodePort %d cannot be served: %s", port, error)
 
     def _close(self, port: int) -> None:

@@ -38,6 +38,7 @@ class Service:
     headless: bool = False
     external_name: str = ""
     publish_not_ready: bool = False
+    uid: str = ""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -66,6 +67,7 @@ class Slice:
     service: str
     ports: Mapping[str, int]
     endpoints: tuple[Endpoint, ...]
+    uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ def key_of(obj: Json) -> tuple[str, str]:
     return meta["namespace"], meta["name"]
 
 
+def uid_of(obj: Json) -> str:
+    """The object's uid, "" if it has none."""
+    return str(obj["metadata"].get("uid") or "")
+
+
 def read_service(obj: Json) -> Service:
     """The Service in an API object; ports that are not TCP are left out."""
     namespace, name = key_of(obj)
@@ -105,6 +112,7 @@ def read_service(obj: Json) -> Service:
         headless=not external and "None" in addresses,
         external_name=(spec.get("externalName") or "?") if external else "",
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
+        uid=uid_of(obj),
     )
 
 
@@ -132,6 +140,7 @@ def read_slice(obj: Json) -> Slice:
             for item in (obj.get("endpoints") or () if usable else ())
             for endpoint in _endpoints(item)
         ),
+        uid=uid_of(obj),
     )
 
 

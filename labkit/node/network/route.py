@@ -54,8 +54,9 @@ class Route:
 def outside(host: str, *, why: str = "") -> Refused:
     """The refusal of a ``host`` that is not part of the cluster."""
     shown = host if len(host) <= 80 else f"{host[:77]}..."
+    because = f" ({why})" if why else ""
     return Refused(
         Cause.OUTSIDE,
-        f"{shown} is outside the cluster" + (f" ({why})" if why else ""),
-        todo="this proxy leads only to Services and pods, such as vault.vault:8200",
+        f"{shown} is not in this cluster{because}, and this proxy does not lead out of it",
+        todo="a Service is <service>.<namespace>, see: kubectl get services -A",
     )
