@@ -118,7 +118,8 @@ def ensure(
             stack.enter_context(store.using_go_caches())
             limits = Limits.of(jobs, memory)
             for module in wanted:
-                _make(module, _title(module, catalogue), store, limits, report, free)
+                title = _title(module, catalogue)
+                _make(module, title, store, limits, report, free, thorough=thorough)
     if wanted or thorough:
         store.remove_go_caches()
     programs = {}
@@ -161,6 +162,8 @@ def _make(
     limits: Limits,
     report: Progress,
     free: Callable[[Path], int],
+    *,
+    thorough: bool,
 ) -> None:
     """Build ``module``, or wait for the process that is building it already."""
     waiting = False
@@ -168,7 +171,7 @@ def _make(
         with store.locked(module.name) as held:
             if held:
                 manifest = store.read(module)
-                if manifest and not store.find_damage(module, manifest):
+                if manifest and not store.find_damage(module, manifest, full=thorough):
                     report(Event(title, "made by another process", ended=True))
                     return
                 go = _find_go(module, title, store, report)
@@ -237,7 +240,7 @@ def _named_by_the_user(entry: Entry, path: Path, store: Store) -> Program:
 def _on_path(entry: Entry, store: Store) -> Program | None:
     """A program of that name on PATH that says, asked for its version, that it is the one."""
     place = shutil.which(entry.name)
-    if not place:
+    if not place or Path(place).is_relative_to(store.programs):  # `labkit env` puts ours there
         return None
     try:
         answer = subprocess.run(
