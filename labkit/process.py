@@ -140,12 +140,13 @@ class Child:
             finally:
                 for fd in {out, err} - {subprocess.DEVNULL}:
                     os.close(fd)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in argv or env
             for _, read_end, _ in pipes:
                 os.close(read_end)
-            raise ProcessError(
-                f"{command.name} could not be started", seen=f"{command.argv[0]}: {error.strerror}"
-            ) from error
+            seen = f"{command.argv[0]}: {error}"
+            if isinstance(error, OSError):  # its file may be the cwd or the log instead
+                seen = f"{error.filename or command.argv[0]}: {error.strerror}"
+            raise ProcessError(f"{command.name} could not be started", seen=seen) from error
         if log is not None:
             child._log = (log, offset)
         if on_output is not None:
