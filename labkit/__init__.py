@@ -1,7 +1,7 @@
 """labkit: a real Kubernetes API, Vault and External Secrets Operator to learn with.
 
-    import labkit
-    lab = labkit.start()
+import labkit
+lab = labkit.start()
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ them so that a control plane can be started and tested alone.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,11 +33,6 @@ class Admin:
         context = ssl.create_default_context(cafile=str(ca))
         context.load_cert_chain(client.cert, client.key)
         self._tls = context
-        # The controller manager makes its own certificate on the spot and answers health
-        # to anyone: there is nothing to verify and nothing secret is sent.
-        self._any = ssl.create_default_context()
-        self._any.check_hostname = False
-        self._any.verify_mode = ssl.CERT_NONE
         self._session: aiohttp.ClientSession | None = None
         self._sockets: dict[Path, aiohttp.ClientSession] = {}
 
@@ -62,17 +58,33 @@ class Admin:
                     async with self._over(health.socket).get(url) as answer:
                         return answer.status == 200
                 url = f"https://127.0.0.1:{health.port}{health.path}"
-                async with self._tcp().get(url, ssl=self._any) as answer:
+                async with self._tcp().get(url, ssl=self._tls) as answer:
                     return answer.status == 200
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
     async def call(
-        self, method: str, url: str, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content_type: str = "application/json",
     ) -> tuple[int, dict[str, Any]]:
-        """One request with a JSON body and answer, verified and with the certificate."""
-        async with self._tcp().request(method, url, json=body, ssl=self._tls) as answer:
-            return answer.status, await answer.json(content_type=None)
+        """One request with a JSON body, verified and with the certificate.
+
+        The answer's status and its object; {"message": text} where it is no JSON.
+        """
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type}
+        async with self._tcp().request(
+            method, url, data=data, headers=headers, ssl=self._tls
+        ) as answer:
+            text = await answer.text()
+            try:
+                return answer.status, json.loads(text)
+            except ValueError:
+                return answer.status, {"message": text.strip()}
 
     async def store(self, socket: Path, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One call of etcd's JSON gateway.  Source: etcd.io/docs/v3.6/dev-guide/api_grpc_gateway"""

@@ -11,14 +11,14 @@ memory is PSS ten seconds after the node was ready.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from labkit.cluster.certs import KeyPair, TokenKey
 
 SERVICE_CIDR = "10.96.0.0/16"
-TOKEN_ISSUER = "https://kubernetes.default.svc.cluster.local"  # noqa: S105 - a URL
+TOKEN_ISSUER = "https://kubernetes.default.svc.cluster.local"
 SERVER_HOSTS = (
     "localhost",
     "127.0.0.1",
@@ -29,6 +29,15 @@ SERVER_HOSTS = (
     "10.96.0.1",
 )
 """What the API server's certificate is for; the last is the Service's own address."""
+
+
+ETCD_MEMBER = (
+    "--name=lab",
+    # A lone member never dials itself, but the flags want a host and a port.
+    "--initial-cluster=lab=http://127.0.0.1:1",
+    "--initial-advertise-peer-urls=http://127.0.0.1:1",
+)
+"""Who the only member is; a golden snapshot is made for the same one."""
 
 
 class ProgramFile(Protocol):
@@ -86,21 +95,18 @@ def start_order(components: Iterable[Component]) -> list[Component]:
 
 def etcd(program: ProgramFile, *, data: Path, run: Path) -> Component:
     """The store.  Reachable over a unix socket in the private folder ``run`` alone."""
-    nowhere = "http://127.0.0.1:1"  # a single member never dials itself; the flag wants host:port
     return Component(
         name="etcd",
         version=program.version,
         argv=(
             str(program.path),
-            "--name=lab",
+            *ETCD_MEMBER,
             f"--data-dir={data}",
             f"--listen-client-urls=unix://{run / 'etcd.sock'}",
             # As a host name, since etcd drops the path of this one and would then listen
             # on an abstract socket, which is open to everyone: a file in the working folder.
             "--listen-peer-urls=unix://peer.sock",
-            f"--advertise-client-urls={nowhere}",
-            f"--initial-advertise-peer-urls={nowhere}",
-            f"--initial-cluster=lab={nowhere}",
+            "--advertise-client-urls=http://127.0.0.1:1",
             # A lab that loses power is made anew, so nothing waits for the disk.
             "--unsafe-no-fsync",
             # A lone member waits out one election timeout: 40 ms to ready instead of 400.
@@ -205,7 +211,13 @@ CONTROLLERS = (
 
 
 def controller_manager(
-    program: ProgramFile, *, kubeconfig: Path, ca: Path, tokens: TokenKey, port: int
+    program: ProgramFile,
+    *,
+    kubeconfig: Path,
+    ca: Path,
+    serving: KeyPair,
+    tokens: TokenKey,
+    port: int,
 ) -> Component:
     """The controllers that make Deployments into pods and pods into EndpointSlices."""
     return Component(
@@ -216,6 +228,8 @@ def controller_manager(
             f"--kubeconfig={kubeconfig}",
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
+            f"--tls-cert-file={serving.cert}",
+            f"--tls-private-key-file={serving.key}",
             f"--controllers={','.join(CONTROLLERS)}",
             "--leader-elect=false",
             "--use-service-account-credentials=true",

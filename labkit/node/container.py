@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from labkit.node import logs
+from labkit.node import launch, logs
 from labkit.node.events import EventRecorder
 from labkit.node.plan import MIN_GRACE, Condemned, Exit, Running
 from labkit.node.pod import Json, Pod
@@ -243,15 +243,21 @@ class ContainerRun:
             probe.cancel()
         self.log.close()
         code = 128 - code if code < 0 else code
+        reason, message = "Completed" if code == 0 else "Error", self._message(code)
+        if code == launch.START_FAILED:
+            # The launcher's one line, where a container runtime would tell the kubelet.
+            last = child.last_lines(1)
+            if last.startswith("failed to start container: "):
+                reason, message = "StartError", last
         self._on_exit(
             self,
             Exit(
                 code=code,
-                reason="Completed" if code == 0 else "Error",
+                reason=reason,
                 started_at=self.running.started_at,
                 finished_at=time.time(),
                 id=self.running.id,
-                message=self._message(code),
+                message=message,
             ),
         )
 

@@ -176,7 +176,7 @@ class PodVolumes:
     def _plain_folder(self, pod: Pod, volume: Json, kind: str) -> Path:
         name = str(volume["name"])
         if kind == "persistentVolumeClaim":
-            directory = self._claims / pod.namespace / volume[kind]["claimName"]
+            directory = self._claims / pod.namespace / str(volume[kind]["claimName"])
         elif kind in ("emptyDir", "ephemeral"):
             directory = self._folder / name
         else:
