@@ -37,9 +37,10 @@ class ControlPlane:
     Services (None: it dials them directly).  ``golden``: a snapshot to begin with (None:
     an empty cluster).  ``controllers`` False leaves the controller manager out.
 
-    After ``start``: ``server`` (URL), ``ca``, ``admin`` (cluster-admin), ``node_client``
-    (the agent's identity towards the API server) and ``node_serving`` (its identity
-    towards callers, who must show a certificate of ``ca`` for ``kubelet_caller``).
+    After ``start``: ``server`` (URL), ``ca``, ``admin`` (cluster-admin), the identities
+    ``node_client`` (the agent) and ``scheduler_client`` towards the API server, and
+    ``node_serving``, the agent's towards callers, who must show a certificate of ``ca``
+    for ``kubelet_caller``.
     """
 
     kubelet_caller = _KUBELET_CLIENT
@@ -136,6 +137,7 @@ class ControlPlane:
         self.node_client = authority.client(
             "node-agent", user=f"system:node:{self._node_name}", groups=["system:nodes"]
         )
+        self.scheduler_client = authority.client("kube-scheduler", user="system:kube-scheduler")
         self.node_serving = authority.server("node", [self._node_name, "127.0.0.1"])
         self._manager = authority.client(
             "kube-controller-manager", user=policies.CONTROLLER_MANAGER

@@ -1,8 +1,9 @@
 """The rights that the lab's own parts need beyond what Kubernetes gives them.
 
 The node agent is a node (group ``system:nodes``): the Node authorizer and NodeRestriction
-hold for it as for a kubelet.  It is also the lab's scheduler and its cluster network, so
-it gets the few rights of those, and not a bit more.
+hold for it as for a kubelet.  It is also the cluster network, so it gets the few rights of
+that, and not a bit more.  The scheduler needs nothing here: Kubernetes gives
+``system:kube-scheduler`` its rights itself.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ OBJECTS: tuple[dict[str, Any], ...] = (
         "kind": "ClusterRole",
         "metadata": {"name": NODE_AGENT},
         "rules": [
-            # As scheduler: see every pod, bind those that have no node.
-            {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
-            {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
             # As cluster network: Services by name, with their ready endpoints.
             {"apiGroups": [""], "resources": ["services", "namespaces"], "verbs": _READ},
             {

@@ -33,14 +33,22 @@ class Resolver(Protocol):
     def resolve(self, host: str, port: int) -> list[tuple[str, int]]: ...
 
 
+class Wrap(Protocol):
+    """Turns an argv into a command that sees the container's files and environment.
+
+    ``join`` is the pid of the container's main process: its namespaces are then shared.
+    """
+
+    def __call__(self, argv: tuple[str, ...], *, join: int | None = None) -> Command: ...
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All that is needed to run a container's program, or another one in its place."""
 
     container: Json
     argv: tuple[str, ...]
-    wrap: Callable[[tuple[str, ...]], Command]
-    """Turns an argv into a command that sees the container's files and environment."""
+    wrap: Wrap
     pod_ip: str
     ports: Mapping[int, int]
     """containerPort -> port on 127.0.0.1, of all the pod's containers."""
@@ -320,7 +328,7 @@ class ContainerRun:
             if len(output) < _MAX_OUTPUT:
                 output.extend(chunk)
 
-        child = await Child.spawn(self.recipe.wrap(argv), on_output=keep)
+        child = await Child.spawn(self.recipe.wrap(argv, join=self.pid), on_output=keep)
         try:
             code = await asyncio.wait_for(child.wait(), timeout)
         except TimeoutError:

@@ -165,7 +165,7 @@ def leave(options: Options) -> bool:
         ("uid_map", f"{seen_user} {user} 1"),
         ("gid_map", f"{seen_group} {group} 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib costs 4 ms
+        with open(f"/proc/self/{name}", "w") as file:
             file.write(line)
     return True
 
@@ -178,7 +178,7 @@ def build_root(options: Options) -> None:
     mount(None, root, None, MS_UNBINDABLE)  # else the bind of its own ancestor would repeat it
     show_entries("/", root, read_only=True, leave_out=OWN_FOLDERS)
     if options.pids:
-        os.mkdir(f"{root}/proc")  # noqa: PTH102
+        os.mkdir(f"{root}/proc")
         mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     else:
         show("/proc", f"{root}/proc", read_only=False)
@@ -186,13 +186,13 @@ def build_root(options: Options) -> None:
     for name, mode in (("tmp", "1777"), ("run", "755")):
         own_folder(f"{root}/{name}", mode)
     resolver = os.path.realpath("/etc/resolv.conf")
-    if resolver.startswith(("/run/", "/tmp/")) and os.path.isfile(resolver):  # noqa: PTH113
+    if resolver.startswith(("/run/", "/tmp/")) and os.path.isfile(resolver):
         bind(resolver, place(root, resolver, directory=False), read_only=True)
     for path in options.hidden:
-        if os.path.isdir(root + path):  # noqa: PTH112
+        if os.path.isdir(root + path):
             mount("labkit", root + path, "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "mode=755")
     for source, target, read_only in options.binds:
-        is_directory = os.path.isdir(source)  # noqa: PTH112
+        is_directory = os.path.isdir(source)
         bind(source, place(root, target, directory=is_directory), read_only=read_only)
     place(root, options.directory, directory=True)
     if options.read_only_root:
@@ -206,7 +206,7 @@ def build_root(options: Options) -> None:
 
 
 def own_folder(path: str, mode: str) -> None:
-    os.mkdir(path)  # noqa: PTH102
+    os.mkdir(path)
     mount("labkit", path, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
 
 
@@ -238,7 +238,7 @@ def show_entries(source: str, target: str, *, read_only: bool, leave_out: tuple[
 def show(source: str, target: str, *, read_only: bool) -> None:
     mode = os.lstat(source).st_mode
     if stat.S_ISLNK(mode):
-        os.symlink(os.readlink(source), target)  # noqa: PTH115
+        os.symlink(os.readlink(source), target)
         return
     make(target, directory=stat.S_ISDIR(mode))
     bind(source, target, read_only=read_only)
@@ -246,7 +246,7 @@ def show(source: str, target: str, *, read_only: bool) -> None:
 
 def make(path: str, *, directory: bool) -> None:
     if directory:
-        os.mkdir(path, 0o755)  # noqa: PTH102
+        os.mkdir(path, 0o755)
     else:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
@@ -260,7 +260,7 @@ def place(root: str, target: str, *, directory: bool) -> str:
         if name in ("", "."):
             continue
         if name == "..":
-            here = root if here == root else os.path.dirname(here)  # noqa: PTH120
+            here = root if here == root else os.path.dirname(here)
             continue
         path = f"{here}/{name}"
         try:
@@ -279,12 +279,12 @@ def place(root: str, target: str, *, directory: bool) -> str:
                 links += 1
                 if links > 40:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), target)
-                link = os.readlink(path)  # noqa: PTH115
+                link = os.readlink(path)
                 here = root if link.startswith("/") else here
                 todo += link.split("/")[::-1]
                 continue
         here = path
-    if os.path.isdir(here) != directory:  # noqa: PTH112
+    if os.path.isdir(here) != directory:
         raise OSError(
             errno.ENOTDIR,
             "are you trying to mount a directory onto a file (or vice-versa)?",
@@ -307,7 +307,7 @@ def join(pid: int) -> bool:
     """Enter the namespaces of the launcher ``pid``.  Returns whether it has a user namespace."""
     kinds = ("user", "pid_for_children", "uts", "mnt")
     theirs = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in kinds}
-    has_user = not os.path.samestat(os.fstat(theirs["user"]), os.stat("/proc/self/ns/user"))  # noqa: PTH116
+    has_user = not os.path.samestat(os.fstat(theirs["user"]), os.stat("/proc/self/ns/user"))
     for kind, descriptor in theirs.items():
         if kind != "user" or has_user:
             call("setns", descriptor, 0, path=kind)
@@ -342,7 +342,7 @@ def become(options: Options) -> None:
         os.execvp(program, options.program)  # noqa: S606 - being the program is the point
     except FileNotFoundError as error:
         where = f"stat {program}" if "/" in program else "executable file not found in $PATH"
-        detail = f": {error.strerror.lower()}" if "/" in program else ""
+        detail = f": {(error.strerror or '').lower()}" if "/" in program else ""
         fail(f'exec: "{program}": {where}{detail}')
     except OSError as error:
         fail(f'exec: "{program}": {(error.strerror or "").lower()}')

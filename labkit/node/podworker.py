@@ -14,7 +14,7 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,13 +72,13 @@ class CannotStart(Exception):
         self.message = message
 
 
-@dataclass(frozen=True)
-class Kitchen:
+class Kitchen(Protocol):
     """What makes a recipe of a container: kept apart, as it draws on images and mounts."""
 
-    make: Callable[[PodWorker, Json, int], Recipe]
-    """Takes worker, container and run number.  Raises CannotStart."""
-    image_id: Callable[[str], str]
+    def make(self, worker: PodWorker, container: Json, run: int) -> Recipe:
+        """The recipe for run number ``run`` of a container.  Raises CannotStart."""
+
+    def image_id(self, image: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Surroundings:
     journal: Journal
     kitchen: Kitchen
     allocatable: Mapping[str, str] = field(default_factory=dict)
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 class PodWorker:

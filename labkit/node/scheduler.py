@@ -204,7 +204,7 @@ def _matches(expression: Json, values: Mapping[str, str]) -> bool:
         case "DoesNotExist":
             return found is None
         case "Gt" | "Lt" as operator:
-            with contextlib.suppress(TypeError, ValueError, IndexError):
-                difference = int(found or "") - int(wanted[0])
+            with contextlib.suppress(TypeError, ValueError):
+                difference = int(found or "") - int(next(iter(wanted), ""))
                 return difference > 0 if operator == "Gt" else difference < 0
     return False

@@ -1,0 +1,260 @@
+"""From an image's name to the local program that stands for it.
+
+A node without a container engine cannot unpack an image, so a table says what runs in
+its place: a program of the catalogue, this Python, or something of the user's own.  Tags
+and digests do not matter.  How a container is put together from a row is ``kitchen``'s
+part; an image that has no row is refused with a list of those that have one.
+
+Users add rows in ``images.toml`` in the state folder, or in the file ``LABKIT_IMAGES``:
+
+    ["ghcr.io/me/shop"]
+    program = ["/home/me/shop/serve", "--quiet"]   # how it begins, always
+    args = ["--listen=127.0.0.1:{port:8080}"]      # in place of the image's CMD
+    env = { LOG_LEVEL = "info" }
+
+``{port:N}`` is the loopback port behind containerPort N.  A program that listens where
+``PORT`` says, or whose arguments say ``:N`` for a declared containerPort, needs no help.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labkit import programs
+from labkit.errors import LabError, UsageError
+
+_KEYS = frozenset({"program", "args", "env"})
+
+
+@dataclass(frozen=True)
+class Image:
+    """One row.
+
+    ``program`` is what the image always begins with; its first word is a path, a name on
+    PATH, or ``lab:NAME`` for a program of the catalogue.  ``place`` is where that program
+    appears in a container's own file system (only where there is one).  ``args`` are used
+    when the container gives none.  ``added`` maps a first argument to arguments that the
+    image's entrypoint adds after all others.  ``files`` maps a file in the container to
+    the variable that its entrypoint fills it from.  ``port_flags`` are options whose value
+    is a port to listen on.
+    """
+
+    repository: str
+    program: tuple[str, ...] = ()
+    place: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    port_flags: tuple[str, ...] = ()
+
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """The image's own start, as a container sees it."""
+        return (self.place, *self.program[1:]) if self.place else self.program
+
+    def locate(self) -> Path | None:
+        """The file that ``place`` stands for; None for a row without one.
+
+        Raises ProgramError when it is not here or not as pinned.
+        """
+        if not self.place:
+            return None
+        first = self.program[0]
+        if first.startswith("lab:"):
+            return programs.resolve(first.removeprefix("lab:")).path
+        found = shutil.which(first)
+        if found is None:
+            raise LabError(f"{first} is not a program that can be run", todo="See images.toml.")
+        return Path(found)
+
+    @property
+    def id(self) -> str:
+        """What really runs, for ``imageID`` in a pod's status."""
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()
+        return f"labkit.local/{self.repository}@sha256:{digest}"
+
+
+_BAO_CONFIG = "/openbao/config/local.json"
+_VAULT_CONFIG = "/vault/config/local.json"
+
+BUILT_IN: tuple[Image, ...] = (
+    Image(
+        "quay.io/openbao/openbao",
+        ("lab:bao",),
+        place="/app/bao",
+        args=("server",),
+        added={"server": (f"-config={_BAO_CONFIG}",)},
+        files={_BAO_CONFIG: "BAO_LOCAL_CONFIG"},
+        env={"BAO_ADDR": "http://127.0.0.1:8200"},
+    ),
+    Image(
+        "docker.io/hashicorp/vault",
+        ("lab:vault",),
+        place="/app/vault",
+        args=("server",),
+        added={"server": (f"-config={_VAULT_CONFIG}",)},
+        files={_VAULT_CONFIG: "VAULT_LOCAL_CONFIG"},
+        env={"VAULT_ADDR": "http://127.0.0.1:8200"},
+    ),
+    Image(
+        "ghcr.io/external-secrets/external-secrets",
+        ("lab:external-secrets",),
+        place="/app/external-secrets",
+        # Its heap may grow by a half before it is collected, instead of doubling.
+        env={"GOGC": "50"},
+    ),
+    Image(
+        "localhost/gitops-secrets-app",
+        (sys.executable, "-m", "labkit.demo_app"),
+        env={"SECRETS_DIR": "/secrets", "HOST": "127.0.0.1"},
+    ),
+    Image("docker.io/library/python", (), args=(sys.executable,)),
+    Image("docker.io/library/busybox", (), args=("sh",)),
+    Image(
+        "registry.k8s.io/e2e-test-images/agnhost",
+        ("lab:agnhost",),
+        place="/agnhost",
+        args=("pause",),
+        port_flags=("--http-port", "--udp-port", "--sctp-port", "--port", "--backend-port"),
+    ),
+    Image("registry.k8s.io/e2e-test-images/busybox", (), args=("sh",)),
+    Image("registry.k8s.io/pause", ("sleep", "2147483647")),
+)
+
+
+class ImageTable:
+    """The rows by repository; a later row replaces an earlier one of that name."""
+
+    def __init__(self, rows: Iterable[Image] = BUILT_IN) -> None:
+        self._rows = {row.repository: row for row in rows}
+
+    def find(self, image: str) -> Image | None:
+        """The row for an image reference as a pod has it."""
+        return self._rows.get(repository_of(image))
+
+    @property
+    def known(self) -> list[str]:
+        """Every repository that has a row."""
+        return sorted(self._rows)
+
+    def refusal(self, image: str) -> str:
+        """Why ``image`` cannot run here and what can: for the pod's status."""
+        return (
+            f'image "{image}" has no local program; known: {", ".join(self.known)}; '
+            "a row in images.toml adds one"
+        )
+
+
+def repository_of(image: str) -> str:
+    """``docker.io/library/busybox`` from ``busybox:1.36@sha256:…``.
+
+    Source: ``ParseNormalizedNamed`` of the distribution project's ``reference`` package.
+    """
+    name = image.partition("@")[0]
+    head, slash, tail = name.rpartition("/")
+    name = f"{head}{slash}{tail.partition(':')[0]}"
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    if "." not in first and ":" not in first and first != "localhost":
+        return f"docker.io/{name}"
+    return name
+
+
+def load_table(state_root: Path) -> ImageTable:
+    """The built-in rows and the user's own.  Raises UsageError for a file with a mistake."""
+    named = os.environ.get("LABKIT_IMAGES")
+    path = Path(named) if named else state_root / "images.toml"
+    if not named and not path.exists():
+        return ImageTable()
+    try:
+        found = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            "The file with your images cannot be read", seen=f"{path}: {error.strerror}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML", seen=str(error)) from error
+    return ImageTable([*BUILT_IN, *(_row(path, name, entry) for name, entry in found.items())])
+
+
+def _row(path: Path, name: str, entry: Any) -> Image:
+    def mistake(what: str) -> UsageError:
+        return UsageError(
+            f'The image "{name}" in {path} cannot be used',
+            seen=what,
+            todo='A row is: ["my/image"], then program = ["/path/to/program"], args, env.',
+        )
+
+    if not isinstance(entry, dict):
+        raise mistake("it is not a table")
+    if unknown := sorted(entry.keys() - _KEYS):
+        raise mistake(f"unknown key {', '.join(unknown)}; known: {', '.join(sorted(_KEYS))}")
+    lists: dict[str, tuple[str, ...]] = {}
+    for key in ("program", "args"):
+        value = entry.get(key, [])
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise mistake(f"{key} must be a list of strings")
+        lists[key] = tuple(value)
+    env = entry.get("env", {})
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        raise mistake("env must be a table of strings")
+    if lists["program"] and not shutil.which(lists["program"][0]):
+        raise mistake(f"{lists['program'][0]} is not a program that can be run")
+    return Image(repository_of(name), lists["program"], args=lists["args"], env=env)
+
+
+# -- telling a program its ports ---------------------------------------------------------
+
+_PLACEHOLDER = re.compile(r"\{port:(\d+)\}")
+_LISTEN = re.compile(
+    r"(?<![\w.\]:-])(?:0\.0\.0\.0|\[::1?\]|127\.0\.0\.1|localhost)?:(\d{1,5})(?![\w.:])"
+)
+"""``:8080``, ``0.0.0.0:8080`` and so on, but not ``vault.vault:8200`` or ``12:30:15``."""
+
+
+def with_real_ports(text: str, ports: Mapping[int, int]) -> str:
+    """``text`` with each address to listen on (or to find a neighbour in the pod) made real.
+
+    Only containerPorts that the pod declares are touched, and what listened everywhere
+    listens on loopback.
+    """
+
+    def real(match: re.Match[str]) -> str:
+        port = ports.get(int(match[1]))
+        return match[0] if port is None else f"127.0.0.1:{port}"
+
+    text = _PLACEHOLDER.sub(lambda match: str(ports.get(int(match[1]), match[1])), text)
+    return _LISTEN.sub(real, text)
+
+
+def tell_ports(
+    argv: Iterable[str], ports: Mapping[int, int], *, flags: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """``argv`` with the ports that its program really gets.
+
+    ``flags`` are options whose value is a bare port, as ``--port=80`` or ``--port 80``.
+    """
+    told: list[str] = []
+    previous = ""
+    for word in argv:
+        option, equals, value = word.partition("=")
+        if equals and option in flags and value.isdecimal():
+            told.append(f"{option}={ports.get(int(value), value)}")
+        elif previous in flags and word.isdecimal():
+            told.append(str(ports.get(int(word), word)))
+        else:
+            told.append(with_real_ports(word, ports))
+        previous = word
+    return tuple(told)
