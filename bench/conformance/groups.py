@@ -1,0 +1,72 @@
+"""Which of upstream's tests a lab's node is judged by: data only.
+
+Upstream marks with ``[Conformance]`` what every Kubernetes must do.  A node that runs
+local programs claims a part of it: the required groups are what the course rests on, the
+others tell how far beyond that it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TARGET = 0.95
+"""The share of the required groups that is to pass where mount namespaces are had."""
+
+MODES = ("mounts", "rewrite")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tests whose names begin with one of ``prefixes``."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    required: bool = False
+
+    def has(self, test: str) -> bool:
+        """Whether a test of this full name belongs here."""
+        return test.startswith(self.prefixes)
+
+
+GROUPS = (
+    Group("Secrets", ("[sig-node] Secrets ", "[sig-storage] Secrets "), required=True),
+    Group("ConfigMap", ("[sig-node] ConfigMap ", "[sig-storage] ConfigMap "), required=True),
+    Group("Variable Expansion", ("[sig-node] Variable Expansion ",), required=True),
+    Group("InitContainer", ("[sig-node] InitContainer ",), required=True),
+    Group("Container Lifecycle Hook", ("[sig-node] Container Lifecycle Hook ",), required=True),
+    Group("Downward API", ("[sig-node] Downward API ", "[sig-storage] Downward API volume ")),
+    Group(
+        "Projected",
+        (
+            "[sig-storage] Projected secret ",
+            "[sig-storage] Projected configMap ",
+            "[sig-storage] Projected downwardAPI ",
+            "[sig-storage] Projected combined ",
+        ),
+    ),
+    Group("Subpath", ("[sig-storage] Subpath ",)),
+    Group("EmptyDir", ("[sig-storage] EmptyDir volumes ",)),
+    Group("Containers", ("[sig-node] Containers ",)),
+    Group("Container Runtime", ("[sig-node] Container Runtime ",)),
+    Group("Kubelet", ("[sig-node] Kubelet ",)),
+    Group("Pods", ("[sig-node] Pods ",)),
+    Group("Probing container", ("[sig-node] Probing container ",)),
+    Group("Security Context", ("[sig-node] Security Context ",)),
+    Group("ServiceAccounts", ("[sig-auth] ServiceAccounts ",)),
+)
+
+
+def is_meant(test: str) -> bool:
+    """Whether a test is one of upstream's conformance tests that may run beside others."""
+    return "[Conformance]" in test and "[Serial]" not in test and group_of(test) is not None
+
+
+def group_of(test: str) -> Group | None:
+    """The group of a test by its full name."""
+    return next((group for group in GROUPS if group.has(test)), None)
+
+
+def in_order(tests: Iterable[str]) -> list[str]:
+    """Tests by group, and by name within each."""
+    return [test for group in GROUPS for test in sorted(tests) if group.has(test)]
