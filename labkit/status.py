@@ -48,7 +48,7 @@ def of(name: str) -> dict[str, Any]:
     try:
         kube = Kube.from_kubeconfig(paths.kubeconfig)
         found["app"]["url"] = app.address(kube) or None
-        health = vault.open_client(kube).sys.read_health_status(method="GET").json()
+        health = vault.health(vault.open_client(kube))
         found["vault"]["version"] = health.get("version")
         shown = app.App(kube, "").credentials()
         found["ready"] = bool(shown.get("version")) and not health.get("sealed")

@@ -162,9 +162,9 @@ def is_up(kube: Kube) -> bool:
         secret = kube.get(eso.API, "ExternalSecret", app.EXTERNAL_SECRET, app.NAMESPACE)
         if not is_condition(secret, "Ready"):
             return False
-        health = vault.open_client(kube).sys.read_health_status(method="GET")
-        return health.status_code == 200 and bool(app.App(kube, "").credentials().get("version"))
-    except (ClusterError, ValueError, OSError):
+        client = vault.open_client(kube)
+        return vault.is_active(client) and bool(app.App(kube, "").credentials().get("version"))
+    except (ClusterError, hvac.exceptions.VaultError, ValueError, OSError):
         return False
 
 
