@@ -1,7 +1,7 @@
 """What is known to fail, with a reason each, and how a run compares with that.
 
-The list is ``bench/known_misses.toml``: an entry names a test, the modes in which it
-fails and why.  A miss that is not on the list and an entry that passes are both faults:
+The list is ``bench/known_misses.toml``: an entry is a reason, the modes that it holds for
+and the tests that fail for it.  A miss that is not on the list and an entry that passes are both faults:
 the list is to tell the truth.
 """
 
@@ -45,8 +45,9 @@ def read(path: Path = FILE) -> list[Miss]:
     try:
         entries = tomllib.loads(path.read_text()).get("miss", [])
         found = [
-            Miss(entry["test"], tuple(entry.get("modes", MODES)), entry["reason"])
+            Miss(test, tuple(entry["modes"]), " ".join(entry["reason"].split()))
             for entry in entries
+            for test in entry["tests"]
         ]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise UsageError(f"{path} cannot be used", seen=str(error)) from error
