@@ -1,8 +1,8 @@
 """What is known to fail, with a reason each, and how a run compares with that.
 
 The list is ``bench/known_misses.toml``: an entry is a reason, the modes that it holds for
-and the tests that fail for it.  A miss that is not on the list and an entry that passes are both faults:
-the list is to tell the truth.
+and the tests that fail for it.  A miss that is not on the list and an entry that passes
+are both faults: the list is to tell the truth.
 """
 
 from __future__ import annotations
