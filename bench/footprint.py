@@ -15,6 +15,7 @@ import psutil
 from bench.results import Measure
 from bench.sandbox import Say
 from labkit import host
+from labkit.errors import LabError
 from labkit.lab import Lab
 
 _MIB = 2**20
@@ -64,9 +65,11 @@ def _largest(shares: dict[str, float], unit: str) -> str:
 
 
 def pids_of(lab: Lab) -> list[int]:
-    """Every process of the lab."""
-    guardian = lab.record.guardian.pid
-    return [guardian, *host.descendants(guardian)]
+    """Every process of the lab.  Raises LabError when its record does not say."""
+    guardian = lab.record.guardian
+    if guardian is None:
+        raise LabError("The lab's record names no guardian")
+    return [guardian.pid, *host.descendants(guardian.pid)]
 
 
 def memory_of(lab: Lab) -> dict[str, int]:
