@@ -61,23 +61,39 @@ def force_sync(kube: Kube, name: str, namespace: str) -> str:
     )
 
 
+def wait_store(kube: Kube, name: str, *, timeout: float = 60.0) -> Object:
+    """Wait until a ClusterSecretStore says Ready: it could sign in to its provider.
+
+    An ExternalSecret that comes earlier fails once, and is tried again a second later.
+    Raises WaitTimeout with the condition and the last warning event.
+    """
+    return _wait_ready(kube, STORE, name, None, "valid (Ready=True)", timeout)
+
+
 def wait_synced(kube: Kube, name: str, namespace: str, *, timeout: float = 60.0) -> Object:
     """Wait until an ExternalSecret says Ready; the object.
 
     Raises WaitTimeout with the condition and the last warning event, which is where
     ESO puts the provider's own words.
     """
+    return _wait_ready(kube, EXTERNAL_SECRET, name, namespace, "synced (Ready=True)", timeout)
+
+
+def _wait_ready(
+    kube: Kube, resource: Resource, name: str, namespace: str | None, awaited: str, timeout: float
+) -> Object:
     try:
         found = kube.wait(
-            EXTERNAL_SECRET,
+            resource,
             name,
             namespace,
             lambda seen: is_condition(seen, "Ready"),
-            awaited="synced (Ready=True)",
+            awaited=awaited,
             timeout=timeout,
         )
     except WaitTimeout as error:
-        event = last_warning(kube, name, namespace)
+        # Events of an object without a namespace are kept in "default".
+        event = last_warning(kube, name, namespace or "default")
         if event:
             raise WaitTimeout(error.what, seen=f"{error.seen}; {event}", todo=error.todo) from None
         raise

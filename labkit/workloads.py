@@ -23,12 +23,9 @@ from labkit.paths import manifest, write_private
 Progress = Callable[[str], None]
 
 PLATFORM = ("vault/vault.yaml", "external-secrets/external-secrets.yaml")
-CONNECTION = (
-    "05-application/namespace.yaml",
-    "03-secret-stores/vault-backend.yaml",
-    "04-external-secrets/my-db-credentials.yaml",
-)
-APPLICATION = ("05-application/app.yaml",)
+STORE_FILES = ("03-secret-stores/vault-backend.yaml", "05-application/namespace.yaml")
+APPLICATION = ("04-external-secrets/my-db-credentials.yaml", "05-application/app.yaml")
+STORE = "vault-backend"
 _SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease"}
 _OURS = {vault.NAMESPACE, eso.NAMESPACE}
 
@@ -61,7 +58,10 @@ def bring_up(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 1
     if vault.read(client) is None:
         vault.write(client, first_values())
         progress(f"{setup.engine.title}: wrote {vault.MOUNT}/{vault.KEY}")
-    apply_files(kube, *CONNECTION, *APPLICATION)
+    apply_files(kube, *STORE_FILES)
+    eso.wait_store(kube, STORE, timeout=timeout)
+    progress("External Secrets Operator: signed in to Vault as its ServiceAccount")
+    apply_files(kube, *APPLICATION)
     eso.wait_synced(kube, app.EXTERNAL_SECRET, app.NAMESPACE, timeout=timeout)
     progress("External Secrets Operator: wrote the Secret mysql-credentials")
     app.App(kube, "").wait_answering(timeout=timeout)
