@@ -194,12 +194,12 @@ class NodeAgent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await asyncio.gather(*(worker.kill(grace) for worker in self._workers.values()))
-        for task in self._running.values():
+        # First those who would start again what has been ended.
+        workers, running = list(self._workers.values()), list(self._running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
-        self._running.clear()
-        self._workers.clear()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*(worker.kill(grace) for worker in workers))
         await self._kubelet.stop()
         await self._objects.close()
         await self._prober.close()

@@ -207,6 +207,11 @@ class PodWorker:
         """The run of a container that goes on now."""
         return self._runs.get(name)
 
+    @property
+    def status(self) -> Json:
+        """The pod's status as it is told, or as the API remembers it."""
+        return self._status or self.pod.status
+
     def log_folder(self, name: str) -> Path:
         return self.folder / "logs" / name
 
@@ -233,12 +238,11 @@ class PodWorker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout)
         finally:
-            publisher.cancel()
-            for task in (self._preparing, self._starting):
-                if task is not None:
-                    task.cancel()
-            await asyncio.gather(publisher, return_exceptions=True)
-            self._release()
+            helpers = [publisher, self._preparing, self._starting]
+            left = [task for task in helpers if task is not None]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _step(self) -> float | None:
         """Look, decide, act.  Returns when to look again."""
