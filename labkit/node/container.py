@@ -134,6 +134,11 @@ class ContainerRun:
             gone.cancel()
             await asyncio.gather(ask, gone, return_exceptions=True)
 
+    async def ended(self) -> None:
+        """Wait until the run has ended."""
+        if self._keeper is not None:
+            await asyncio.shield(self._keeper)
+
     # -- probes --------------------------------------------------------------------------
 
     def _begin_probes(self) -> None:

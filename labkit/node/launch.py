@@ -37,6 +37,7 @@ MS_BIND, MS_REC, MS_UNBINDABLE, MS_SLAVE = 4096, 16384, 1 << 17, 1 << 19
 MNT_DETACH = 2
 NEWNS, NEWUTS, NEWUSER, NEWPID = 0x20000, 0x4000000, 0x10000000, 0x20000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
+TIOCSCTTY = 0x540E
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY = 442, -100, 0x8000, 1
 
 # What container runtimes leave to root (by number: chown dac_override fowner fsetid kill setgid
@@ -336,6 +337,8 @@ def become(options: Options) -> None:
     """Step 6, second half.  Comes back only if the program could not be started."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and ignoring is inherited
+    if os.isatty(0):  # kubectl exec -t: the terminal's Ctrl-C and hang-up are for this session
+        libc.ioctl(0, ctypes.c_ulong(TIOCSCTTY), 0)
     program = options.program[0]
     try:
         os.chdir(options.directory)

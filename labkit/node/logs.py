@@ -17,7 +17,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class LogOptions:
 
 async def read_log(
     path: Path, options: LogOptions, writer: LogWriter | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """The log at ``path`` as ``options`` ask.
 
     With ``follow``, goes on with what ``writer`` writes until that run ends.
@@ -196,6 +196,12 @@ def _entries(path: Path) -> Iterator[bytes]:
             if b"\r" not in data
             else (line + b"\n" for line in data.split(b"\n")[:-1])
         )
+
+
+def read_entry(line: bytes) -> tuple[str, bytes]:
+    """The stream and the text of a line that ``LogWriter.follow`` gave."""
+    _, stream, tag, text = line[:-1].split(b" ", 3)
+    return stream.decode(), text + b"\n" if tag == b"F" else text
 
 
 def _show(line: bytes, options: LogOptions) -> bytes | None:
