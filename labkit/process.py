@@ -116,17 +116,23 @@ class Child:
         *,
         log: Path | None = None,
         on_output: OutputHandler | None = None,
+        streams: tuple[int, int, int] | None = None,
     ) -> Child:
         """Start ``command``.
 
         ``log``: both streams are appended to this file (0600).  ``on_output``: called
-        with each chunk instead.  Neither: output is dropped.  Raises ProcessError when
-        the program cannot be started at all.
+        with each chunk instead.  Neither: output is dropped.  ``streams``, before both:
+        descriptors to be its stdin, stdout and stderr; the caller closes its own.
+        Raises ProcessError when the program cannot be started at all.
         """
         pipes: list[tuple[str, int, int]] = []
         offset = 0
+        stdin = subprocess.DEVNULL
         try:
-            if log is not None:
+            if streams is not None:
+                log = on_output = None
+                stdin, out, err = map(os.dup, streams)
+            elif log is not None:
                 on_output = None
                 out = err = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 offset = os.fstat(out).st_size
@@ -136,9 +142,9 @@ class Child:
             else:
                 out = err = subprocess.DEVNULL
             try:
-                child = cls(command, _popen(command, out, err))
+                child = cls(command, _popen(command, stdin, out, err))
             finally:
-                for fd in {out, err} - {subprocess.DEVNULL}:
+                for fd in {stdin, out, err} - {subprocess.DEVNULL}:
                     os.close(fd)
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in argv or env
             for _, read_end, _ in pipes:
@@ -327,12 +333,12 @@ def _kill_group(pgid: int, sig: signal.Signals) -> None:
         os.killpg(pgid, sig)
 
 
-def _popen(command: Command, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def _popen(command: Command, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command.argv,
         env=dict(command.env),
         cwd=command.cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
