@@ -19,12 +19,13 @@ Users add rows in ``images.toml`` in the state folder, or in the file ``LABKIT_I
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ class Image:
     when the container gives none.  ``added`` maps a first argument to arguments that the
     image's entrypoint adds after all others.  ``files`` maps a file in the container to
     the variable that its entrypoint fills it from.  ``port_flags`` are options whose value
-    is a port to listen on.
+    is a port to listen on; ``own_ports`` maps a first argument to such options with the
+    value that the program takes when it is not given one.
     """
 
     repository: str
@@ -56,6 +58,21 @@ class Image:
     added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     port_flags: tuple[str, ...] = ()
+    own_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def with_own_ports(self, args: Sequence[str]) -> list[str]:
+        """``args`` with the ports spelt out that the program would otherwise choose itself."""
+        told = {word.partition("=")[0] for word in args}
+        own = self.own_ports.get(args[0], {}) if args else {}
+        return [*args, *(f"{flag}={port}" for flag, port in own.items() if flag not in told)]
+
+    def ports_in(self, args: Sequence[str]) -> frozenset[int]:
+        """The ports that the program listens on when it is started with ``args``."""
+        words = self.with_own_ports(args)
+        pairs = [*(word.partition("=")[::2] for word in words), *itertools.pairwise(words)]
+        return frozenset(
+            int(value) for flag, value in pairs if flag in self.port_flags and value.isdecimal()
+        )
 
     @property
     def entrypoint(self) -> tuple[str, ...]:
@@ -126,6 +143,10 @@ BUILT_IN: tuple[Image, ...] = (
         place="/agnhost",
         args=("pause",),
         port_flags=("--http-port", "--udp-port", "--sctp-port", "--port", "--backend-port"),
+        own_ports={
+            "netexec": {"--http-port": 8080, "--udp-port": 8081},
+            "test-webserver": {"--port": 80},
+        },
     ),
     Image("registry.k8s.io/e2e-test-images/busybox", (), args=("sh",)),
     Image("registry.k8s.io/pause", ("sleep", "2147483647")),

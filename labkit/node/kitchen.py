@@ -55,6 +55,15 @@ class Kitchen:
         row = self.table.find(image)
         return row.id if row else ""
 
+    def ports(self, container: Json) -> frozenset[int]:
+        """What a container listens on: the ports that it declares, and those that its image
+        takes without being asked to."""
+        declared = frozenset(int(port["containerPort"]) for port in container.get("ports") or ())
+        image = self.table.find(container["image"])
+        if image is None or container.get("command"):
+            return declared
+        return declared | image.ports_in(container.get("args") or image.args)
+
     def make(self, worker: PodWorker, container: Json, run: int) -> Recipe:
         """The recipe of ``container`` for its run number ``run``.  Raises CannotStart."""
         try:
@@ -126,6 +135,7 @@ class Kitchen:
         if command:
             return [*command, *args]
         args = args or [expand(word, env) for word in image.args]
+        args = image.with_own_ports(args)
         added = image.added.get(args[0], ()) if args else ()
         argv = [*image.entrypoint, *args, *added]
         if not argv:

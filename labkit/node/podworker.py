@@ -79,6 +79,7 @@ class Kitchen(Protocol):
         """The recipe for run number ``run`` of a container.  Raises CannotStart."""
 
     def image_id(self, image: str) -> str: ...
+    def ports(self, container: Json) -> frozenset[int]: ...
 
 
 @dataclass(frozen=True)
@@ -326,20 +327,13 @@ class PodWorker:
             self.wake()
 
     def _assign_ports(self) -> None:
-        """A loopback port for each containerPort; those that still serve are kept."""
-        declared = {
-            int(port["containerPort"])
-            for container in self.pod.all_containers
-            for port in container.get("ports") or ()
-        }
-        busy = {
-            int(port["containerPort"])
-            for name in self._runs
-            for port in self.pod.container(name).get("ports") or ()
-        }
+        """A loopback port for each port listened on; those that still serve are kept."""
+        ports = self.node.kitchen.ports
+        listened = {port for container in self.pod.all_containers for port in ports(container)}
+        busy = {port for name in self._runs for port in ports(self.pod.container(name))}
         wanted = [
             port
-            for port in sorted(declared)
+            for port in sorted(listened)
             if port not in self.ports or (port not in busy and not is_free(self.ports[port]))
         ]
         self.ports |= dict(zip(wanted, free_ports(len(wanted)), strict=True))
