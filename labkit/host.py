@@ -14,9 +14,8 @@ import ctypes
 import functools
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LINUX = sys.platform.startswith("linux")
@@ -42,6 +41,25 @@ def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> bool:
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
     return _prctl(_PR_SET_PDEATHSIG, int(sig))
+
+
+def ends_with_this_thread() -> Callable[[], None] | None:
+    """A ``preexec_fn`` by which a child is killed when the thread that starts it ends.
+
+    So start children from the main thread.  None where the kernel has no such promise.
+    The C function is looked up now, since after a fork only a system call is safe.
+    """
+    if not LINUX:
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the line above
+            os._exit(1)
+
+    return arrange
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -75,14 +93,26 @@ def process_start_time(pid: int) -> float | None:
         return None
 
 
+@functools.cache
+def boot_id() -> str:
+    """What tells this run of the system from the one before a reboot; "-" if unknown.
+
+    Source: proc(5), /proc/sys/kernel/random/boot_id.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # start times count from 1970 there
+        return "-"
+
+
 def is_same_process(pid: int, start_time: float) -> bool:
     """Whether ``pid`` lives and is the process that began at ``start_time``."""
     began = process_start_time(pid)
     return began is not None and abs(began - start_time) < 0.005
 
 
-def descendants(pid: int) -> list[int]:
-    """Living children of ``pid`` and their children, parents before children.
+def descendants(*pids: int) -> list[int]:
+    """Living children of ``pids`` and their children, parents before children.
 
     Sessions and process groups do not matter: a child that called ``setsid`` is found.
     A child whose own parent has died is found only below a subreaper.
@@ -91,7 +121,7 @@ def descendants(pid: int) -> list[int]:
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
     found: list[int] = []
-    queue = [pid]
+    queue = [*pids]
     while queue:
         below = children.get(queue.pop(0), [])
         found += below
@@ -145,6 +175,16 @@ def pss_bytes(pid: int) -> int:
         return 0
 
 
+def describe_exit(code: int) -> str:
+    """``exited with 2``, or ``killed by SIGKILL`` for a negative code."""
+    if code >= 0:
+        return f"exited with {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
 def send_signal(pid: int, start_time: float, sig: signal.Signals) -> bool:
     """Signal ``pid`` if it is still the process of ``start_time``; False when it is not."""
     if not is_same_process(pid, start_time):
@@ -191,6 +231,8 @@ def can_mount_namespace() -> bool:
     """Whether a child may have its own mounts here.  Tried once, really, in a child."""
     if not LINUX:
         return False
+    import subprocess  # not for the guardian, which must stay tiny
+
     try:
         probe = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _MOUNT_PROBE],

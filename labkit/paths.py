@@ -7,15 +7,14 @@ a machine that others use too.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
-from labkit.errors import UsageError
+from labkit.errors import LabError, UsageError
 
 DEFAULT_LAB = "lab"
 _LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -24,13 +23,21 @@ _LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 def cache_dir() -> Path:
     """The folder for programs and golden snapshots (``LABKIT_CACHE`` overrides it)."""
     override = os.environ.get("LABKIT_CACHE")
-    return Path(override) if override else Path(platformdirs.user_cache_dir("labkit"))
+    if override:
+        return Path(override)
+    import platformdirs  # not for the guardian, which must stay tiny
+
+    return Path(platformdirs.user_cache_dir("labkit"))
 
 
 def state_root() -> Path:
     """The folder that holds one folder per lab (``LABKIT_STATE`` overrides it)."""
     override = os.environ.get("LABKIT_STATE")
-    return Path(override) if override else Path(platformdirs.user_state_dir("labkit"))
+    if override:
+        return Path(override)
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("labkit"))
 
 
 def check_lab_name(name: str) -> str:
@@ -68,6 +75,11 @@ class LabPaths:
     def lock(self) -> Path:
         """Held while a command brings this lab up or down."""
         return self.root.with_name(f".{self.name}.lock")
+
+    @property
+    def ledger(self) -> Path:
+        """The lab's processes, one a line (see ``ledger``)."""
+        return self.root / "ledger"
 
     @property
     def kubeconfig(self) -> Path:
@@ -127,6 +139,20 @@ def manifest(name: str) -> Path:
     return (inside if inside.is_dir() else package.parent / "manifests") / name
 
 
+def folder_error(error: OSError, folder: Path) -> LabError:
+    """Words for an OSError that was met while something was kept below ``folder``."""
+    seen = f"{error.filename or folder}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LabError(
+            "There is no space left on the disk",
+            seen=seen,
+            todo="Free some, or set LABKIT_STATE to a folder with room.",
+        )
+    return LabError(
+        "The lab's folder cannot be used", seen=seen, todo="Set LABKIT_STATE to a folder of yours."
+    )
+
+
 def make_private_dir(path: Path) -> Path:
     """Create ``path`` (and parents) with mode 0700; safe to repeat."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,11 +167,14 @@ def write_private(path: Path, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     make_private_dir(path.parent)
-    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # Without tempfile, which is not for the guardian either.
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink()
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
         raise

@@ -1,0 +1,432 @@
+"""Bringing a lab up and down, from outside of it: the only door to its processes.
+
+``bring_up`` starts a guardian and listens to what it and its supervisor report until the
+lab is ready; from then on the lab lives by itself.  Two commands never work on the same
+lab at once: each holds its lock, which a starting lab's own processes hold as well, so
+that it stays taken until they have cleared up, even when the command is killed.  What a
+lab is made of is the supervisor's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from labkit import host, leftovers, programs, record
+from labkit.errors import ClusterError, LabBusy, LabError, UsageError
+from labkit.guardian import GRACE
+from labkit.ledger import Ledger
+from labkit.paths import LabPaths, cache_dir, folder_error, make_private_dir, state_root
+from labkit.programs.catalogue import variable_of
+from labkit.record import Problem, Record
+
+__all__ = ["PROGRAMS", "SYNC_MODES", "bring_down", "bring_up", "last_problem", "names", "running"]
+
+PROGRAMS = ("etcd", "etcdutl", "kube-apiserver", "kube-controller-manager")
+"""What must be there before a lab can be brought up."""
+SYNC_MODES = ("watch", "kubelet")
+Progress = Callable[[str], None]
+
+_NEEDED_DISK = 150_000_000  # bytes: etcd's log and store, the logs, the volumes
+_TO_CLEAR_UP = GRACE + 12.0  # seconds: the guardian's patience, then its killing
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody asked for."""
+
+
+def bring_up(
+    name: str,
+    *,
+    sync: str | None = None,
+    on_progress: Progress = _silent,
+    timeout: float = 180.0,
+) -> Record:
+    """Have the lab ``name`` running: its API answers, its node is Ready, its network is up.
+
+    A no-op where that is so.  What a dead lab has left is cleared first.  ``sync`` is
+    ``watch`` or ``kubelet``; None takes what runs, and ``watch`` for a new lab.
+    ``on_progress`` gets a line a step; ``timeout`` is in seconds.
+
+    Raises UsageError for a wrong name or ``sync``, LabBusy, and LabError with the reason
+    when the start fails; nothing is left running then, nor after an interrupt (SIGINT, or
+    SIGTERM in the main thread), which takes back what was begun.
+    """
+    paths = LabPaths.of(name)
+    if sync is not None and sync not in SYNC_MODES:
+        raise UsageError(
+            "There is no such sync mode", seen=repr(sync), todo=f"Known: {', '.join(SYNC_MODES)}."
+        )
+    deadline = time.monotonic() + timeout
+    with _storage_explained(paths), _locked(paths, deadline, on_progress) as lock:
+        found = running(name)
+        if found is not None:
+            if sync is not None and found.sync != sync:
+                raise LabError(
+                    f"The lab {name} runs with --sync {found.sync}",
+                    seen=f"--sync {sync}",
+                    todo=f"Take it down first (`labkit down --name {name}`), "
+                    "or give the new one a name.",
+                )
+            return found
+        with _sigterm_as_interrupt():
+            _clear(paths)
+            _prepare(paths)
+            try:
+                _start(paths, sync or SYNC_MODES[0], lock, deadline, on_progress)
+            except BaseException:
+                _sweep(paths)
+                raise
+    started = running(name)
+    if started is None:
+        raise ClusterError(f"The lab {name} ended as soon as it was ready", seen=last_problem(name))
+    return started
+
+
+def bring_down(name: str) -> bool:
+    """Stop everything of the lab and remove its folder; True if something was running.
+
+    Safe to repeat.  A lab that is being started by another command is stopped, too.
+    Raises LabError when a process of it cannot be ended.
+    """
+    paths = LabPaths.of(name)
+    if not paths.root.is_dir():
+        return False
+    deadline = time.monotonic() + 60.0
+    with _storage_explained(paths), _locked(paths, deadline, _silent, meanwhile=_ask_to_stop):
+        was_running = bool(Ledger(paths.ledger).living())
+        if _ask_to_stop(paths):
+            _wait_for_end(paths)
+        _sweep(paths)
+        if _is_lab(paths.root):
+            leftovers.remove_folder(paths.root)
+        paths.lock.unlink(missing_ok=True)
+    return was_running
+
+
+def running(name: str) -> Record | None:
+    """The record of the lab, if it is ready and its processes are there; else None."""
+    found = record.read(LabPaths.of(name).record)
+    return found if found is not None and found.phase == "ready" and found.lives else None
+
+
+def last_problem(name: str) -> str:
+    """Why the lab does not run, in a sentence; "" when nobody wanted it to."""
+    found = record.read(LabPaths.of(name).record)
+    if found is None or found.phase == "stopped":
+        return ""
+    if found.error is not None:
+        return str(found.error.to_error())
+    if found.guardian is not None and found.boot == host.boot_id() and found.guardian.lives:
+        return f"it is {found.phase}: {found.detail}"
+    return "its processes were killed, or the machine was restarted; `labkit up` starts it again"
+
+
+def names() -> list[str]:
+    """Every lab that has a state folder, running or not."""
+    try:
+        return sorted(path.name for path in state_root().iterdir() if _is_lab(path))
+    except OSError:
+        return []
+
+
+def _is_lab(folder: Path) -> bool:
+    """Whether a folder is a lab's, and not one in which something else is kept."""
+    paths = LabPaths(folder.name, folder)
+    return paths.record.is_file() or paths.ledger.is_file()
+
+
+# -- one command at a time ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(
+    paths: LabPaths,
+    deadline: float,
+    on_progress: Progress,
+    *,
+    meanwhile: Callable[[LabPaths], object] = lambda paths: None,
+) -> Iterator[int]:
+    """Hold the lab's lock; yields its descriptor.  ``meanwhile`` is called while it is busy.
+
+    Raises LabBusy when it is still another's at ``deadline``.
+    """
+    make_private_dir(paths.lock.parent)
+    waiting = False
+    while True:
+        lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _try_lock(lock, paths.lock):
+                yield lock
+                return
+        finally:
+            os.close(lock)
+        if time.monotonic() > deadline:
+            raise LabBusy(
+                f"Another command is bringing the lab {paths.name} up or down",
+                todo="Wait for it to end, or end it, and try again.",
+            )
+        if not waiting:
+            on_progress(f"Waiting for another command that works on the lab {paths.name}")
+            waiting = True
+        meanwhile(paths)
+        time.sleep(0.03)
+
+
+def _try_lock(lock: int, path: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # ``bring_down`` removes the file: whoever waited has a lock on nothing then.
+        return os.path.samestat(os.fstat(lock), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+@contextlib.contextmanager
+def _storage_explained(paths: LabPaths) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise folder_error(error, paths.root) from error
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind as Ctrl-C does, and then end this process as it would have."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if not is_ours:
+        yield
+        return
+    came = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
+
+
+# -- starting ----------------------------------------------------------------------------
+
+
+def _prepare(paths: LabPaths) -> None:
+    """Make the lab's folder.  Raises LabError when there is no room for it, and OSError."""
+    make_private_dir(paths.root)
+    paths.ledger.touch(mode=0o600)  # from here on the folder is known as a lab's
+    make_private_dir(paths.logs)
+    free = shutil.disk_usage(paths.root).free
+    if free < _NEEDED_DISK:
+        raise LabError(
+            "There is too little space on the disk for a lab",
+            seen=f"{free / 1e6:.0f} MB free at {paths.root}, {_NEEDED_DISK / 1e6:.0f} MB needed",
+            todo="Free some, or set LABKIT_STATE to a folder with room.",
+        )
+
+
+def _start(paths: LabPaths, sync: str, lock: int, deadline: float, on_progress: Progress) -> None:
+    """Start a guardian and wait until its lab is ready; else until it has cleared up."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            _spawn_guardian(paths, sync, theirs.fileno(), lock)
+        news = News(ours)
+        try:
+            while not news.is_ready:
+                for line in news.wait(deadline):
+                    on_progress(line)
+        finally:
+            if not news.is_ready:
+                ours.shutdown(socket.SHUT_WR)  # tells the guardian to take all down
+                news.drain(time.monotonic() + _TO_CLEAR_UP)
+
+
+def _spawn_guardian(paths: LabPaths, sync: str, report: int, lock: int) -> None:
+    options = {"name": paths.name, "sync": sync, "report": report, "lock": lock}
+    log = os.open(paths.logs / "guardian.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        guardian = subprocess.Popen(
+            # -P: a file called random.py in the learner's folder is not the real one.
+            [sys.executable, "-P", "-m", "labkit.guardian"]
+            + [f"--{option}={value}" for option, value in options.items()],
+            env=_environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(report, lock),
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    guardian.wait()  # it goes on as a child of nobody
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with paths that hold in any working folder."""
+    env = dict(os.environ)
+    for name in ("LABKIT_IMAGES", *map(variable_of, programs.CATALOGUE)):
+        if env.get(name):
+            env[name] = str(Path(env[name]).absolute())
+    env["LABKIT_STATE"] = str(state_root().absolute())
+    env["LABKIT_CACHE"] = str(cache_dir().absolute())
+    return env
+
+
+class News:
+    """What the guardian and the supervisor of a starting lab report, a JSON object a line."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.is_ready = False
+        self._connection = connection
+        self._buffer = b""
+        self._problem: Problem | None = None
+        self._detail = "starting its guardian"
+
+    def wait(self, deadline: float) -> list[str]:
+        """The next lines of progress.
+
+        Raises the lab's own LabError when its start failed and all has been cleared up,
+        and ClusterError at ``deadline``.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([self._connection], [], [], left)[0]:
+            raise ClusterError(
+                "The lab was not ready in time",
+                seen=f"still at: {self._detail}",
+                todo="Try again on a machine that is less busy, or see `labkit logs`.",
+            )
+        lines, at_end = self._receive()
+        if at_end and not self.is_ready:
+            if self._problem is not None:
+                raise self._problem.to_error()
+            raise ClusterError(
+                "The lab was taken down while it was starting",
+                seen=f"it was at: {self._detail}",
+                todo="Another `labkit down` or a kill did that; start it again.",
+            )
+        return lines
+
+    def drain(self, deadline: float) -> None:
+        """Read on until the other end is closed: all of the lab has ended then."""
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([self._connection], [], [], left)[0] or self._receive()[1]:
+                return
+
+    def _receive(self) -> tuple[list[str], bool]:
+        """Lines of progress, and whether the other end has been closed."""
+        try:
+            chunk = self._connection.recv(65536)
+        except ConnectionResetError:
+            chunk = b""
+        *whole, self._buffer = (self._buffer + chunk).split(b"\n")
+        lines = []
+        for line in whole:
+            news: dict[str, Any] = json.loads(line)
+            if "detail" in news:
+                self._detail = news["detail"]
+                lines.append(self._detail)
+            if "error" in news and self._problem is None:
+                self._problem = Problem(**news["error"])
+            self.is_ready |= "ready" in news
+        return lines, not chunk
+
+
+# -- clearing ----------------------------------------------------------------------------
+
+
+def _clear(paths: LabPaths) -> None:
+    """Remove what a dead lab left; its logs stay, as ``logs/previous``.
+
+    Raises UsageError when the folder is not a lab's.
+    """
+    if not paths.root.exists():
+        return
+    if not _is_lab(paths.root) and any(paths.root.iterdir()):
+        raise UsageError(
+            "The lab's folder holds something else",
+            seen=str(paths.root),
+            todo="Choose another --name, or set LABKIT_STATE to another folder.",
+        )
+    if _ask_to_stop(paths):
+        _wait_for_end(paths)
+    _sweep(paths)
+    leftovers.remove_folder(paths.logs / "previous")
+    for path in [*paths.root.iterdir()]:
+        if path.is_dir() and not path.is_symlink():
+            if path != paths.logs:
+                leftovers.remove_folder(path)
+        elif path != paths.ledger:
+            path.unlink()
+    if paths.logs.is_dir():
+        aside = paths.logs.rename(paths.root / "previous")
+        aside.rename(make_private_dir(paths.logs) / "previous")
+    paths.ledger.unlink(missing_ok=True)
+
+
+def _ask_to_stop(paths: LabPaths) -> bool:
+    """Signal the lab's guardian; False when there is none that lives."""
+    found = record.read(paths.record)
+    if found is None or found.guardian is None or found.boot != host.boot_id():
+        return False
+    return host.send_signal(found.guardian.pid, found.guardian.start_time, signal.SIGTERM)
+
+
+def _wait_for_end(paths: LabPaths) -> None:
+    """Wait for the guardian to end by itself, which is when all others have."""
+    found = record.read(paths.record)
+    deadline = time.monotonic() + _TO_CLEAR_UP
+    while found is not None and found.guardian is not None and found.guardian.lives:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
+def _sweep(paths: LabPaths) -> None:
+    """Kill what the ledger lists and remove the folder of sockets; safe to repeat.
+
+    Raises LabError when something cannot be killed.
+    """
+    left = leftovers.kill_all(Ledger(paths.ledger))
+    run = _run_folder(paths)
+    if run is not None:
+        leftovers.remove_folder(run)
+    if left:
+        raise LabError(
+            f"Processes of the lab {paths.name} cannot be ended",
+            seen=f"pids {', '.join(map(str, left))}",
+            todo="They hang in the system, or belong to another user.",
+        )
+
+
+def _run_folder(paths: LabPaths) -> Path | None:
+    """The folder of sockets that the record names, whatever its format, if it is the lab's."""
+    try:
+        run = Path(json.loads(paths.record.read_bytes())["run"])
+        is_ours = run.name.startswith("labkit-") or run == paths.root / "run"
+        return run if is_ours and run.is_absolute() and run.stat().st_uid == os.getuid() else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
