@@ -14,9 +14,10 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
+from labkit.cluster.certs import KeyPair
 from labkit.errors import ApiError, ClusterError
 from labkit.node.addresses import NODE_IP, Addresses
 from labkit.node.api import Api, Object, Reflector
@@ -39,15 +40,6 @@ from labkit.paths import make_private_dir
 log = logging.getLogger(__name__)
 
 _STOP_GRACE = 2.0
-
-
-class KeyPair(Protocol):
-    """A certificate and its key as PEM files."""
-
-    @property
-    def cert(self) -> Path: ...
-    @property
-    def key(self) -> Path: ...
 
 
 @dataclass(frozen=True)

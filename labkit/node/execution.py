@@ -9,7 +9,6 @@ down, and memory stays flat.  Who asked for it, and how its streams travel, is l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import struct
@@ -47,16 +46,50 @@ class Wanted:
     tty: bool = False
 
 
+@dataclass
+class _Ends:
+    """The ends of a command's streams: ``theirs`` for it, the others for this side."""
+
+    theirs: tuple[int, int, int]
+    sources: dict[int, int]
+    sink: int | None
+    terminal: int | None = None
+
+    @classmethod
+    def open(cls, wanted: Wanted) -> _Ends:
+        if wanted.tty:
+            terminal, other = os.openpty()
+            sink = terminal if wanted.stdin else None
+            ends = cls((other, other, other), {STDOUT: terminal}, sink, terminal)
+        else:
+            stdin, sink = os.pipe() if wanted.stdin else (os.open(os.devnull, os.O_RDONLY), None)
+            sources, outputs = {}, {}
+            for stream, is_wanted in ((STDOUT, wanted.stdout), (STDERR, wanted.stderr)):
+                if is_wanted:
+                    sources[stream], outputs[stream] = os.pipe()
+                else:
+                    outputs[stream] = os.open(os.devnull, os.O_WRONLY)
+            ends = cls((stdin, outputs[STDOUT], outputs[STDERR]), sources, sink)
+        for fd in ends._ours():
+            os.set_blocking(fd, False)
+        return ends
+
+    def _ours(self) -> set[int]:
+        return {*self.sources.values(), *(() if self.sink is None else (self.sink,))}
+
+    def close(self) -> None:
+        fds = self._ours()
+        self.sources, self.sink, self.terminal = {}, None, None
+        for fd in fds:
+            os.close(fd)
+
+
 class Execution:
     """A command that was started with ``start``; ``await end()`` when done with it."""
 
-    def __init__(
-        self, child: Child, sources: dict[int, int], sink: int | None, terminal: int | None
-    ) -> None:
+    def __init__(self, child: Child, ends: _Ends) -> None:
         self._child = child
-        self._sources = sources
-        self._sink = sink
-        self._terminal = terminal
+        self._ends = ends
         self._over = False
         self._waiting: set[asyncio.Future[None]] = set()
         self._watch = asyncio.create_task(self._wait(), name=f"exec {child.command.name}")
@@ -64,53 +97,31 @@ class Execution:
     @classmethod
     async def start(cls, run: ContainerRun, argv: tuple[str, ...], wanted: Wanted) -> Execution:
         """Start ``argv`` in the container.  Raises ProcessError when that can't be done."""
-        command = run.recipe.wrap(argv)
-        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-            if wanted.tty:
-                terminal, other = os.openpty()
-                ours.callback(os.close, terminal)
-                theirs.callback(os.close, other)
-                streams = (other, other, other)
-                sources, sink = {STDOUT: terminal}, terminal if wanted.stdin else None
-                command = _on_terminal(command)
-            else:
-                terminal = None
-                reads, writes = [], []
-                for is_wanted in (wanted.stdin, wanted.stdout, wanted.stderr):
-                    read, write = os.pipe() if is_wanted else (None, None)
-                    reads.append(read)
-                    writes.append(write)
-                null = os.open(os.devnull, os.O_RDWR)
-                theirs.callback(os.close, null)
-                for fd in (reads[STDIN], writes[STDOUT], writes[STDERR]):
-                    if fd is not None:
-                        theirs.callback(os.close, fd)
-                sink = writes[STDIN]
-                sources = {n: fd for n in (STDOUT, STDERR) if (fd := reads[n]) is not None}
-                for fd in (sink, *sources.values()):
-                    if fd is not None:
-                        ours.callback(os.close, fd)
-                streams = tuple(
-                    null if fd is None else fd
-                    for fd in (reads[STDIN], writes[STDOUT], writes[STDERR])
-                )
-            child = await Child.spawn(command, streams=streams)
-            ours.pop_all()
-        for fd in {*sources.values(), *({sink} if sink is not None else ())}:
-            os.set_blocking(fd, False)
-        return cls(child, sources, sink, terminal)
+        command = run.recipe.wrap(argv, join=run.pid)
+        if wanted.tty:
+            command = _on_terminal(command)
+        ends = _Ends.open(wanted)
+        try:
+            child = await Child.spawn(command, streams=ends.theirs)
+        except BaseException:
+            ends.close()
+            raise
+        finally:
+            for fd in set(ends.theirs):
+                os.close(fd)
+        return cls(child, ends)
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """The streams that ``read`` gives; of a terminal, STDOUT alone."""
-        return tuple(self._sources)
+        return tuple(self._ends.sources)
 
     async def read(self, stream: int) -> AsyncIterator[bytes]:
         """What the command writes to ``stream``, until it closes it or ends.
 
         What a process that outlives the command writes later is not waited for.
         """
-        fd = self._sources[stream]
+        fd = self._ends.sources[stream]
         loop = asyncio.get_running_loop()
         while True:
             over = self._over  # asked first: what was written before the end is there then
@@ -131,25 +142,25 @@ class Execution:
         """Hand ``data`` to the command's stdin; dropped when it reads no more."""
         loop = asyncio.get_running_loop()
         left = memoryview(data)
-        while left and self._sink is not None and not self._over:
+        while left and self._ends.sink is not None and not self._over:
             try:
-                left = left[os.write(self._sink, left) :]
+                left = left[os.write(self._ends.sink, left) :]
             except BlockingIOError:
-                await self._ready(self._sink, loop.add_writer, loop.remove_writer)
+                await self._ready(self._ends.sink, loop.add_writer, loop.remove_writer)
             except OSError:  # EPIPE
                 return
 
     def close_stdin(self) -> None:
         """Tell the command that no more comes.  A terminal has no such thing: ignored."""
-        if self._sink is not None and self._terminal is None:
-            os.close(self._sink)
-            self._sink = None
+        if self._ends.sink is not None and self._ends.terminal is None:
+            os.close(self._ends.sink)
+            self._ends.sink = None
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the terminal's size; the kernel tells the command with SIGWINCH."""
-        if self._terminal is not None:
+        if self._ends.terminal is not None:
             size = struct.pack("HHHH", min(rows, 0xFFFF), min(columns, 0xFFFF), 0, 0)
-            fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
+            fcntl.ioctl(self._ends.terminal, termios.TIOCSWINSZ, size)
 
     async def wait(self) -> int:
         """Wait for the end; the exit code as a shell tells it (128 + signal)."""
@@ -164,10 +175,7 @@ class Execution:
 
         To be called once nobody reads or writes any more.
         """
-        fds = {*self._sources.values(), *({self._sink} if self._sink is not None else ())}
-        self._sources, self._sink, self._terminal = {}, None, None
-        for fd in fds:
-            os.close(fd)  # of a terminal: the command gets SIGHUP
+        self._ends.close()  # of a terminal: the command gets SIGHUP
         await self._child.stop(grace=_GRACE)
         await self.wait()
 
