@@ -21,7 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from labkit.cluster.certs import KeyPair
-from labkit.node import podlogs, sessions, streams
+from labkit.node import podlogs, portforward, sessions, streams
 from labkit.node.container import ContainerRun
 from labkit.node.execution import Wanted
 from labkit.node.logs import read_log
@@ -166,9 +166,9 @@ class KubeletApi:
         argv = tuple(request.query.getall("command", []))
         if not argv:
             raise _Refused(400, "you must specify at least one command for the container")
-        channels, socket = await self._open(request)
+        socket = await self._open(request, streams.COMMAND_PROTOCOLS)
         with contextlib.suppress(Gone):
-            await sessions.execute(channels, run, argv, wanted)
+            await sessions.execute(Channels(socket), run, argv, wanted)
         return socket
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
@@ -180,18 +180,27 @@ class KubeletApi:
                 "labkit's node gives containers no stdin. "
                 "To run a shell: kubectl exec -it POD -- sh. To see the output: kubectl logs -f.",
             )
-        channels, socket = await self._open(request)
+        socket = await self._open(request, streams.COMMAND_PROTOCOLS)
         with contextlib.suppress(Gone):
-            await sessions.attach(channels, run, wanted)
+            await sessions.attach(Channels(socket), run, wanted)
         return socket
 
     async def _port_forward(self, request: web.Request) -> web.StreamResponse:
-        self._pod(request, "pod does not exist")
-        raise _Refused(
-            501,
-            "labkit's node forwards no ports. Use the Service by its name (labkit env sets the "
-            "proxy for it), or its NodePort on 127.0.0.1.",
-        )
+        worker = self._pod(request, "pod does not exist")
+        ports: tuple[int, ...] = ()
+        tunnelled = streams.chosen_protocol(request, portforward.PROTOCOLS) == portforward.TUNNEL
+        if streams.is_websocket(request) and not tunnelled:
+            try:
+                ports = portforward.parse_ports(request.query.getall("port", []))
+            except ValueError as error:
+                raise _Refused(400, f'query parameter "port": {error}') from None
+        socket = await self._open(request, portforward.PROTOCOLS)
+        with contextlib.suppress(Gone):
+            if tunnelled:
+                await portforward.Tunnel(socket, worker).run()
+            else:
+                await portforward.serve_channels(Channels(socket), worker, ports)
+        return socket
 
     def _wanted(self, request: web.Request) -> Wanted:
         names = ("input", "output", "error", "tty")
@@ -209,18 +218,20 @@ class KubeletApi:
             raise _Refused(500, not_running.format(container=json.dumps(name)))
         return run
 
-    async def _open(self, request: web.Request) -> tuple[Channels, web.WebSocketResponse]:
+    async def _open(
+        self, request: web.Request, protocols: tuple[str, ...]
+    ) -> web.WebSocketResponse:
         if not streams.is_websocket(request):
             raise _Refused(
                 400,
-                "labkit's node takes commands over WebSockets only: "
-                "use kubectl 1.31 or newer, with KUBECTL_REMOTE_COMMAND_WEBSOCKETS left alone.",
+                "labkit's node takes this over WebSockets only: use kubectl 1.31 or newer, "
+                "with KUBECTL_REMOTE_COMMAND_WEBSOCKETS and "
+                "KUBECTL_PORT_FORWARD_WEBSOCKETS left alone.",
             )
-        if streams.chosen_protocol(request, streams.COMMAND_PROTOCOLS) is None:
-            known = ", ".join(streams.COMMAND_PROTOCOLS)
+        if streams.chosen_protocol(request, protocols) is None:
+            known = ", ".join(protocols)
             raise _Refused(403, f"none of the subprotocols is known here; these are: {known}")
-        socket = await streams.open_socket(request, streams.COMMAND_PROTOCOLS)
-        return Channels(socket), socket
+        return await streams.open_socket(request, protocols)
 
 
 class _Refused(Exception):

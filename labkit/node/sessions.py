@@ -17,7 +17,7 @@ from labkit.errors import ProcessError
 from labkit.node import logs, streams
 from labkit.node.container import ContainerRun
 from labkit.node.execution import STDERR, STDIN, STDOUT, Execution, Wanted
-from labkit.node.streams import Channels
+from labkit.node.streams import Channels, together
 
 _T = TypeVar("_T")
 
@@ -66,12 +66,7 @@ async def _show(channels: Channels, execution: Execution) -> int:
         async for chunk in execution.read(stream):
             await channels.send(stream, chunk)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for stream in execution.outputs:
-                group.create_task(forward(stream))
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    await together(*map(forward, execution.outputs))
     return await execution.wait()
 
 
