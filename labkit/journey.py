@@ -104,7 +104,7 @@ def rotate(
     witnesses: Witnesses,
     forced: bool = True,
     timeout: float = 60.0,
-    client_name: str = "labkit tour",
+    client_name: str = "labkit-tour",
     on_hop: Callable[[Hop], None] | None = None,
 ) -> Journey:
     """Write ``values`` to Vault and follow them to the app's page.

@@ -37,7 +37,7 @@ def walk(lab: Lab, *, say: Callable[[str], None], forced: bool = True) -> Journe
     )
     fresh = {**current, "password": new_password()}
     say("4. Now the password changes in Vault, and nowhere else:")
-    walked = lab.journey(fresh, forced=forced, timeout=90.0, client="labkit tour (no browser)")
+    walked = lab.journey(fresh, forced=forced, timeout=90.0, client="labkit-tour")
     if lab.app.shows("db_password") != fresh["password"]:
         raise LabError(
             "The page does not show the password that was written to Vault",
