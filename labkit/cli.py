@@ -45,8 +45,12 @@ _DEFAULT = labs.DEFAULT_LAB
 def up(
     name: Name = _DEFAULT,
     sync: Annotated[
-        str, typer.Option(help="How Secrets reach files: watch (at once) or kubelet (60 s).")
-    ] = "watch",
+        str | None,
+        typer.Option(
+            help="How Secrets reach files: watch (at once, the default) or kubelet (60 s).",
+            show_default=False,
+        ),
+    ] = None,
     vault: Annotated[
         str | None, typer.Option(help="openbao (the default) or hashicorp.", show_default=False)
     ] = None,

@@ -36,7 +36,7 @@ def _silent(_: str) -> None:
 def start(
     name: str | None = None,
     *,
-    sync: str = "watch",
+    sync: str | None = None,
     engine: str | None = None,
     progress: Progress = print,
 ) -> Lab:
@@ -57,12 +57,16 @@ def default_name() -> str:
 
 
 def up(
-    name: str, *, sync: str = "watch", engine: str | None = None, progress: Progress = _silent
+    name: str,
+    *,
+    sync: str | None = None,
+    engine: str | None = None,
+    progress: Progress = _silent,
 ) -> Lab:
     """Bring a lab up to the secret on the app's page; a no-op where it is there.
 
-    ``engine`` None keeps the engine of a lab that runs already (OpenBao for a new one).
-    Raises LabError when it runs another than the one asked for.
+    ``engine`` and ``sync`` None keep those of a lab that runs already (OpenBao and watch
+    for a new one).  Raises LabError when it runs another than the one asked for.
     """
     paths = LabPaths.of(name)
     wanted = vault.engine(engine) if engine else None

@@ -148,6 +148,8 @@ def folder_error(error: OSError, folder: Path) -> LabError:
             seen=seen,
             todo="Free some, or set LABKIT_STATE to a folder with room.",
         )
+    if error.filename is None:  # a socket or a process, say
+        return LabError("The system refused something that the lab needs", seen=seen)
     return LabError(
         "The lab's folder cannot be used", seen=seen, todo="Set LABKIT_STATE to a folder of yours."
     )

@@ -1,9 +1,9 @@
-"""The process that is a lab: owns its control plane, its network and its node agent.
+"""The process that is a lab: starts its parts, keeps its record, ends with it.
 
-It brings the parts up, keeps the record, and takes them down: on SIGTERM, and when a
-start fails.  What each part does is the part's own business.  Who clears up should this
-process end otherwise is told in ``guardian``; when the guardian itself is killed, the
-kernel signals this process, which then clears up in its place.
+It takes the lab down on SIGTERM, and when the start fails.  Putting the parts together is
+left to ``assembly``.  Who clears up should this process end otherwise is told in
+``guardian``; when the guardian itself is killed, the kernel signals this process, which
+then clears up in its place.
 
 It is not started by hand: ``launch`` and ``guardian`` do that.
 """
@@ -11,230 +11,32 @@ It is not started by hand: ``launch`` and ``guardian`` do that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import gc
-import importlib
 import json
 import logging
 import logging.handlers
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from labkit import host, leftovers, programs, record
-from labkit.cluster import controlplane, golden
-from labkit.cluster.controlplane import ControlPlane
-from labkit.cluster.keeper import ProgramStatus
-from labkit.errors import LabError, UsageError
+from labkit import host, leftovers
+from labkit.assembly import Parts
+from labkit.chronicle import Chronicle
+from labkit.errors import LabError
 from labkit.ledger import Ledger
-from labkit.node.images import ImageTable, load_table
-from labkit.node.journal import JournalFile
-from labkit.node.network import ClusterNetwork, Directory, PortBlock
-from labkit.paths import LabPaths, folder_error, state_root, write_private
+from labkit.paths import LabPaths, folder_error
 from labkit.process import keep_ledger
-from labkit.record import Phase, Problem, ProcessId, Record
-
-if TYPE_CHECKING:
-    from labkit.node.agent import NodeAgent
+from labkit.record import Phase, Problem, ProcessId
 
 log = logging.getLogger("labkit.supervisor")
 
-Mode = Literal["mounts", "rewrite"]
-
-_PROGRAMS = (*controlplane.PROGRAMS, "etcdutl", "external-secrets")
-_CONTAINER_GRACE = 2.0  # seconds; the whole of `down` is to take no more than 3
-_GATHER = 0.05  # changes within this time are written together
 _LOG_BYTES = 4_000_000
-
-
-class Chronicle:
-    """The record as it changes, and the news of a start for the command that awaits it.
-
-    ``report`` is a socket; nobody need listen at its other end.
-    """
-
-    def __init__(self, paths: LabPaths, report: int) -> None:
-        self._path = paths.record
-        self._report = report
-        begun = record.read(self._path)
-        self.record = begun or Record(name=paths.name, phase="starting")
-        self._pending: asyncio.TimerHandle | None = None
-
-    def change(self, **changes: Any) -> None:
-        """Change the record soon, with other changes of the same moment."""
-        self.record = replace(self.record, **changes)
-        if self._pending is None:
-            self._pending = asyncio.get_running_loop().call_later(_GATHER, self._write_patiently)
-
-    def write(self, **changes: Any) -> None:
-        """Change the record now.  Raises OSError when it cannot be written."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
-        self.record = replace(self.record, **changes)
-        self.record.write(self._path)
-
-    def _write_patiently(self) -> None:
-        self._pending = None
-        try:
-            self.record.write(self._path)
-        except OSError as error:  # a full disk, say: the lab runs on, and the next may succeed
-            log.warning("the record was not written: %s", error)
-
-    def step(self, detail: str) -> None:
-        """Say what is being done now."""
-        log.info("%s", detail)
-        self.change(detail=detail)
-        self.tell({"detail": detail})
-
-    def program(self, status: ProgramStatus) -> None:
-        """A program of the control plane changed."""
-        level = logging.WARNING if status.detail else logging.INFO
-        log.log(level, "%s is %s %s", status.name, status.state, status.detail)
-        found = {program.name: program for program in self.record.programs}
-        found[status.name] = record.Program(**asdict(status))
-        self.change(programs=tuple(found.values()))
-
-    def tell(self, news: dict[str, Any]) -> None:
-        """Send one line to the command that started this lab."""
-        if self._report >= 0:
-            with contextlib.suppress(OSError):
-                os.write(self._report, json.dumps(news).encode() + b"\n")
-
-    def stop_telling(self, news: dict[str, Any]) -> None:
-        """Send the last line."""
-        self.tell(news)
-        if self._report >= 0:
-            os.close(self._report)
-            self._report = -1
-
-
-class Parts:
-    """The parts of one lab.  ``start`` once, ``stop`` once or more."""
-
-    def __init__(self, paths: LabPaths, run: Path, chronicle: Chronicle) -> None:
-        self._paths = paths
-        self._run = run
-        self._chronicle = chronicle
-        self._stops: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
-
-    async def start(self) -> None:
-        """Bring all up; returns when the API answers and the node is Ready.
-
-        Raises LabError and OSError; nothing is left running then.
-        """
-        try:
-            await self._start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _start(self) -> None:
-        step, paths = self._chronicle.step, self._paths
-        step("Looking at the programs")
-        images = load_table(state_root())
-        # What mostly waits goes side by side with the rest.
-        probing = asyncio.create_task(asyncio.to_thread(choose_mode))
-        loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, _AGENT))
-        try:
-            found = await asyncio.to_thread(_find_programs)
-            crds = found["external-secrets"].assets / "crds" / "bundle.yaml"
-            manifests = [crds] if crds.is_file() else []
-            self._chronicle.change(versions={name: each.version for name, each in found.items()})
-            network = ClusterNetwork(
-                Directory(),
-                egress_socket=self._run / "egress.sock",
-                port_block=PortBlock.reserve(),
-            )
-            self._stops.append(("the network", network.stop))
-            await network.start()
-            write_private(paths.proxy_url, network.proxy_url)
-            snapshot = golden.find(found, manifests)
-            if snapshot is None:
-                step("Preparing what every lab begins with (only this time)")
-                snapshot = await golden.prepare(found, manifests)
-            step("Starting etcd, the API server and the controllers")
-            plane = ControlPlane(
-                paths,
-                found,
-                run=self._run,
-                node_port_range=network.port_block.range,
-                egress_socket=network.egress_socket,
-                golden=snapshot,
-                on_change=self._chronicle.program,
-            )
-            self._stops.append(("the control plane", plane.stop))
-            await plane.start()
-            self._chronicle.change(server=plane.server)
-            step("Starting the node")
-            mode = await probing
-            await loading
-            agent = self._make_agent(plane, network, mode, images)
-            self._stops.append(("the node", lambda: agent.stop(grace=_CONTAINER_GRACE)))
-            await agent.start()
-            self._chronicle.change(mode=mode)
-        finally:
-            await asyncio.gather(probing, loading, return_exceptions=True)
-
-    def _make_agent(
-        self, plane: ControlPlane, network: ClusterNetwork, mode: Mode, images: ImageTable
-    ) -> NodeAgent:
-        from labkit.node.agent import AgentConfig, NodeAgent  # loaded while etcd starts
-
-        config = AgentConfig(
-            name=self._paths.name,
-            root=self._paths.node,
-            server=plane.server,
-            ca=plane.ca,
-            client=plane.node_client,
-            scheduler=plane.scheduler_client,
-            serving=plane.node_serving,
-            kubelet_caller=plane.kubelet_caller,
-            sync=self._chronicle.record.sync,
-            mode=mode,
-            version=f"v{programs.CATALOGUE['kube-apiserver'].version}",
-            images=images,
-        )
-        return NodeAgent(config, network=network, journal=JournalFile(self._paths.journal))
-
-    async def stop(self) -> None:
-        """Take all down, what came last first.  A part that fails to is logged, no more."""
-        while self._stops:
-            name, stop = self._stops.pop()
-            try:
-                await stop()
-            except Exception:
-                log.exception("%s did not stop in good order", name)
-
-
-_AGENT = "labkit.node.agent"
-
-
-def _find_programs() -> dict[str, programs.Program]:
-    return {name: programs.resolve(name) for name in _PROGRAMS}
-
-
-def choose_mode() -> Mode:
-    """How containers see their volumes here; ``LABKIT_MODE`` decides where it is set.
-
-    Raises UsageError for another word.
-    """
-    wanted = os.environ.get("LABKIT_MODE")
-    match wanted or ("mounts" if host.can_mount_namespace() else "rewrite"):
-        case "mounts":
-            return "mounts"
-        case "rewrite":
-            return "rewrite"
-    raise UsageError(
-        "LABKIT_MODE names no way to show volumes to a container",
-        seen=str(wanted),
-        todo="Set it to mounts or rewrite, or unset it.",
-    )
-
+_FULL = 2_000_000  # bytes
 
 _ORPHANED = Problem(
     "The lab's guardian was killed, and the lab stopped with it", todo="Start the lab again."
@@ -313,6 +115,9 @@ class Supervisor:
                 seen=f"{type(error).__name__}: {error}",
                 todo=f"This is a bug; please report it with {self._paths.logs}/supervisor.log.",
             )
+        if shutil.disk_usage(self._paths.root).free < _FULL:  # programs die of it in silence
+            full = OSError(errno.ENOSPC, f"{problem.what}; {problem.seen}".strip("; "))
+            problem = Problem.of(folder_error(full, self._paths.root))
         return problem
 
     def _settle(self) -> None:
