@@ -22,6 +22,7 @@ from labkit.errors import LabError
 
 _LIMIT = 45 * 60.0
 _LIST_LIMIT = 180.0
+_LOCAL = "127.0.0.1,localhost"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _run_part(
         "--provider=skeleton",
         f"--kubeconfig={kubeconfig}",
         f"--kubectl-path={kubectl}",
-        f"--ginkgo.focus=^({names})$",
+        f"--ginkgo.focus= ({names})$",  # before it stands the suite's title
         f"--ginkgo.json-report={report}",
         "--ginkgo.no-color",
         f"--ginkgo.timeout={_LIMIT:.0f}s",
@@ -111,8 +112,9 @@ def _run_part(
 
 def _run(argv: Sequence[str], log: Path, limit: float) -> None:
     """Run to the end.  The exit code is of no interest: the report says more."""
-    env = {**os.environ, "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
-    with log.open("wb") as output:
+    with tempfile.TemporaryDirectory(prefix="lke") as scratch, log.open("wb") as output:
+        # The program leaves files of its own behind in the temp folder.
+        env = {**os.environ, "TMPDIR": scratch, "no_proxy": _LOCAL, "NO_PROXY": _LOCAL}
         try:
             subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
