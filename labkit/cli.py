@@ -22,7 +22,7 @@ from labkit import doctor as examination
 from labkit import lab as labs
 from labkit import launch, logs, status, tour
 from labkit.errors import LabError, NoLab
-from labkit.paths import check_lab_name
+from labkit.paths import DEFAULT_LAB, check_lab_name
 from labkit.programs.command import app as programs_app
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ Name = Annotated[
     str, typer.Option("--name", "-n", help="Which lab.", envvar="LABKIT_LAB", show_default=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-_DEFAULT = labs.DEFAULT_LAB
+_DEFAULT = DEFAULT_LAB
 
 
 @app.command()

@@ -21,6 +21,7 @@ from labkit.errors import LabError, NoLab
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths
 from labkit.record import Record
+from labkit.vault import Engine, Reviewer
 
 if TYPE_CHECKING:
     import hvac
@@ -140,7 +141,7 @@ class Lab:
         return demo.App(self.api, demo.address(self.api))
 
     @property
-    def engine(self) -> vault.Engine:
+    def engine(self) -> Engine:
         """OpenBao or HashiCorp Vault: whichever runs in the cluster."""
         return workloads.engine_of(self.api) or vault.ENGINES["openbao"]
 
@@ -149,7 +150,7 @@ class Lab:
         """How Secrets reach files on this node: ``watch`` or ``kubelet``."""
         return self.record.sync
 
-    def setup_for(self, engine: vault.Engine) -> workloads.Setup:
+    def setup_for(self, engine: Engine) -> workloads.Setup:
         """What ``workloads`` needs to know of this lab."""
         eso_program = programs.resolve("external-secrets")
         return workloads.Setup(
@@ -160,11 +161,11 @@ class Lab:
             reviewer=self._reviewer,
         )
 
-    def _reviewer(self) -> vault.Reviewer:
+    def _reviewer(self) -> Reviewer:
         if self.record.mode == "mounts":
-            return vault.Reviewer()
+            return Reviewer()
         # Vault looks for its token at one fixed path, which only a mount can provide.
-        return vault.Reviewer(
+        return Reviewer(
             ca=self.api.ca,
             jwt=self.api.token("vault", vault.NAMESPACE, seconds=24 * 3600),
         )

@@ -30,7 +30,8 @@ def walk(lab: Lab, *, say: Callable[[str], None], forced: bool = True) -> Journe
         vault.write(lab.vault, current)
     shown = lab.app.wait_answering(timeout=60.0)
     say(f"2. ESO wrote the Secret {demo.SECRET}: `kubectl -n {demo.NAMESPACE} get externalsecret`")
-    source = next(iter((shown.get("sources") or {}).values()), {})
+    sources: list[dict[str, str]] = list((shown.get("sources") or {}).values())
+    source = sources[0] if sources else {}
     say(
         f"3. The app read {source.get('path', '/secrets/credentials')}; its page is at "
         f"{lab.app.url}, version {shown['version']}"

@@ -147,7 +147,7 @@ def unseal(client: hvac.Client, key: str) -> None:
 def wait_active(client: hvac.Client) -> None:
     """Wait until an unsealed Vault serves requests (at most 10 seconds)."""
     deadline = time.monotonic() + 10
-    while not is_active(client):
+    while not _is_active_yet(client):
         if time.monotonic() > deadline:
             raise VaultError("Vault was unsealed but did not become active within 10 s")
         time.sleep(0.02)
@@ -156,17 +156,31 @@ def wait_active(client: hvac.Client) -> None:
 def health(client: hvac.Client) -> dict[str, Any]:
     """Vault's own account: ``initialized``, ``sealed``, ``standby``, ``version``.
 
-    Raises what hvac and requests raise when it does not answer.
+    Raises VaultError when it does not answer.
     Source: ``/sys/health`` of Vault's HTTP API, asked to say 200 whatever its state is.
     """
-    answer = client.sys.read_health_status(method="GET", sealed_code=200, uninit_code=200)
-    return cast("dict[str, Any]", answer)
+    with _explained("say how it is"):
+        answer = client.sys.read_health_status(method="GET", sealed_code=200, uninit_code=200)
+    if not isinstance(answer, dict):  # the service proxy's own answer, then
+        raise VaultError(
+            "Vault does not answer",
+            seen=f"HTTP {answer.status_code} {answer.text[:200]}".strip(),
+            todo=f"See `kubectl -n {NAMESPACE} get pods`; `labkit up` mends a stopped Vault.",
+        )
+    return answer
 
 
 def is_active(client: hvac.Client) -> bool:
     """Whether Vault serves requests: initialised, unsealed, not a standby."""
     found = health(client)
     return bool(found["initialized"] and not found["sealed"] and not found["standby"])
+
+
+def _is_active_yet(client: hvac.Client) -> bool:
+    try:
+        return is_active(client)
+    except VaultError:  # it is on its way
+        return False
 
 
 def configure(client: hvac.Client, *, reviewer: Reviewer) -> None:

@@ -164,7 +164,7 @@ def is_up(kube: Kube) -> bool:
             return False
         client = vault.open_client(kube)
         return vault.is_active(client) and bool(app.App(kube, "").credentials().get("version"))
-    except (ClusterError, hvac.exceptions.VaultError, ValueError, OSError):
+    except (ClusterError, VaultError, ValueError, OSError):
         return False
 
 

@@ -91,7 +91,9 @@ def test_the_audit_device_names_the_reader_and_never_the_value(lab: Lab) -> None
     vault.write(lab.vault, {"password": canary}, key="canary")
     vault.read(lab.vault, key="canary")
     entries = [entry for entry in vault.audit(lab.api) if entry.path == "secret/data/canary"]
-    assert {entry.operation for entry in entries} == {"update", "read"}
+    operations = {entry.operation for entry in entries}
+    assert operations - {"create", "update"} == {"read"}
+    assert len(operations) > 1, "the write is there, as whichever of the two the engine calls it"
     assert {entry.identity for entry in entries} == {"root"}
     log = lab.api.raw("GET", "/api/v1/namespaces/vault/pods/vault-0/log")
     assert canary.encode() not in log

@@ -221,7 +221,10 @@ def test_readiness_takes_a_pod_in_and_out_of_its_service(kube: Kube, namespace: 
 
     def ready_endpoints() -> int:
         slices = kube.list(
-            "discovery.k8s.io/v1", "EndpointSlice", namespace, labels="kubernetes.io/service-name=web"
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            namespace,
+            labels="kubernetes.io/service-name=web",
         )
         return sum(
             bool(end["conditions"].get("ready")) for s in slices for end in s.get("endpoints") or []
@@ -257,7 +260,8 @@ def test_termination_is_graceful(kube: Kube, namespace: str) -> None:
     kube.apply(
         pod(
             "p",
-            'trap "echo goodbye > /shared/word; exit 0" TERM; echo up; while true; do sleep 0.05; done',
+            'trap "echo goodbye > /shared/word; exit 0" TERM; echo up; '
+            "while true; do sleep 0.05; done",
             terminationGracePeriodSeconds=20,
             volumeMounts=[{"name": "kept", "mountPath": "/shared"}],
             volumes=[{"name": "kept", "persistentVolumeClaim": {"claimName": "kept"}}],
