@@ -57,7 +57,7 @@ def _run(modes: tuple[str, ...], focus: str, *, show: bool, shards: int) -> bool
     runs = {mode: _run_in(mode, tests, found, shards) for mode in modes}
     console = Console()
     console.print(page.as_table(runs))
-    told = [_tell(console, runs[mode], known, mode) for mode in modes]
+    told = [_tell(runs[mode], known, mode) for mode in modes]
     share = page.required_share(runs.get("mounts", ()))
     if share < groups.TARGET:
         console.print(f"The required groups reach {share:.0%}, and the goal is {groups.TARGET:.0%}")
@@ -95,16 +95,16 @@ def _run_in(
             os.environ["LABKIT_MODE"] = before
 
 
-def _tell(console: Console, results: list[Result], known: list[misses.Miss], mode: str) -> bool:
+def _tell(results: list[Result], known: list[misses.Miss], mode: str) -> bool:
     """Print what differs from the list of known misses; whether nothing does."""
     verdict = misses.judge(results, known, mode)
     for result in verdict.unexpected:
-        console.print(f"{mode}: not on the list of misses: {result.test}", markup=False)
-        console.print(f"    {result.message[:500]}", markup=False)
+        print(f"{mode}: not on the list of misses: {result.test}")
+        print(f"    {result.message[:500]}")
     for miss in verdict.passing:
-        console.print(f"{mode}: on the list of misses, and passes: {miss.test}", markup=False)
+        print(f"{mode}: on the list of misses, and passes: {miss.test}")
     if not verdict.is_good:
-        console.print(f"{mode}: see {_LOGS / mode} and {misses.FILE.name}.", markup=False)
+        print(f"{mode}: see {_LOGS / mode} and {misses.FILE.name}.")
     return verdict.is_good
 
 
@@ -127,7 +127,8 @@ def _pattern(focus: str) -> re.Pattern[str]:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # in one piece: several threads speak
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from labkit.errors import LabError
 _LIMIT = 45 * 60.0
 _LIST_LIMIT = 180.0
 _LOCAL = "127.0.0.1,localhost"
+_CREDENTIAL = re.compile(r"//[^/@\s]+@")
+"""In an address, such as the proxy's in a container's environment."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _result(test: str, spec: dict[str, Any] | None) -> Result:
     if spec is None:
         return Result(test, passed=False, seconds=0.0, message="it was not run")
     failure = spec.get("Failure") or {}
-    message = " ".join(str(failure.get("Message", "")).split())
+    message = _CREDENTIAL.sub("//…@", " ".join(str(failure.get("Message", "")).split()))
     if not message and spec["State"] != "passed":
         message = str(spec["State"])
     seconds = spec["RunTime"] / 1e9  # a Go duration

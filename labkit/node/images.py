@@ -47,7 +47,8 @@ class Image:
     image's entrypoint adds after all others.  ``files`` maps a file in the container to
     the variable that its entrypoint fills it from.  ``port_flags`` are options whose value
     is a port to listen on; ``own_ports`` maps a first argument to such options with the
-    value that the program takes when it is not given one.
+    value that the program takes when it is not given one.  ``shells`` are programs that can
+    be the image's own ``sh``: the first that is on PATH here, else the system's.
     """
 
     repository: str
@@ -59,6 +60,7 @@ class Image:
     files: Mapping[str, str] = field(default_factory=dict)
     port_flags: tuple[str, ...] = ()
     own_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    shells: tuple[str, ...] = ()
 
     def with_own_ports(self, args: Sequence[str]) -> list[str]:
         """``args`` with the ports spelt out that the program would otherwise choose itself."""
@@ -94,6 +96,11 @@ class Image:
             raise LabError(f"{first} is not a program that can be run", todo="See images.toml.")
         return Path(found)
 
+    def find_shell(self) -> Path | None:
+        """What is to be ``/bin/sh``; None for the system's own."""
+        found = next(filter(None, map(shutil.which, self.shells)), None)
+        return Path(found) if found else None
+
     @property
     def id(self) -> str:
         """What really runs, for ``imageID`` in a pod's status."""
@@ -103,6 +110,9 @@ class Image:
 
 _BAO_CONFIG = "/openbao/config/local.json"
 _VAULT_CONFIG = "/vault/config/local.json"
+# busybox's sh hands on every variable of its environment; dash, the sh of many systems, drops
+# those with a dash or a dot in their names, which keys of Secrets often have.  bash does not.
+_SHELLS = ("busybox", "bash")
 
 BUILT_IN: tuple[Image, ...] = (
     Image(
@@ -136,7 +146,7 @@ BUILT_IN: tuple[Image, ...] = (
         env={"SECRETS_DIR": "/secrets", "HOST": "127.0.0.1"},
     ),
     Image("docker.io/library/python", (), args=(sys.executable,)),
-    Image("docker.io/library/busybox", (), args=("sh",)),
+    Image("docker.io/library/busybox", (), args=("sh",), shells=_SHELLS),
     Image(
         "registry.k8s.io/e2e-test-images/agnhost",
         ("lab:agnhost",),
@@ -148,7 +158,7 @@ BUILT_IN: tuple[Image, ...] = (
             "test-webserver": {"--port": 80},
         },
     ),
-    Image("registry.k8s.io/e2e-test-images/busybox", (), args=("sh",)),
+    Image("registry.k8s.io/e2e-test-images/busybox", (), args=("sh",), shells=_SHELLS),
     Image("registry.k8s.io/pause", ("sleep", "2147483647")),
 )
 

@@ -35,6 +35,7 @@ from labkit.paths import make_private_dir, write_private
 
 _TERMINATION_LOG = "/dev/termination-log"
 _LOCAL = "127.0.0.1,localhost"
+_SHELL_LINK = Path("image", "bin", "sh")  # below a container's folder
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Kitchen:
         pod, name = worker.pod, str(container["name"])
         image = self._image(container)
         folder = make_private_dir(worker.folder / "containers" / name)
-        env = self._environment(worker, container, image)
+        env = self._environment(worker, container, image, folder)
         argv = self._argv(container, image, env)
         message_file = folder / "termination-log"
         message_file.unlink(missing_ok=True)
@@ -142,7 +143,9 @@ class Kitchen:
             raise ContainerConfigError("the image has no command, and the container gives none")
         return argv
 
-    def _environment(self, worker: PodWorker, container: Json, image: Image) -> dict[str, str]:
+    def _environment(
+        self, worker: PodWorker, container: Json, image: Image, folder: Path
+    ) -> dict[str, str]:
         pod = worker.pod
         proxy = self.proxy_url(pod.namespace)
         env = {
@@ -152,7 +155,7 @@ class Kitchen:
             "no_proxy": _LOCAL,
             **image.env,
         }
-        env["PATH"] = f"{self._program_folder(image)}{env.get('PATH') or STANDARD_PATH}"
+        env["PATH"] = f"{self._program_folder(image, folder)}{env.get('PATH') or STANDARD_PATH}"
         own = container_environment(
             container,
             pod.object,
@@ -177,13 +180,15 @@ class Kitchen:
             env["PORT"] = str(worker.ports.get(int(port), port))
         return env
 
-    def _program_folder(self, image: Image) -> str:
+    def _program_folder(self, image: Image, folder: Path) -> str:
         """The front of PATH: ``kubectl exec vault-0 -- bao status`` finds its program."""
+        if self.mode == "rewrite" and image.find_shell():
+            return f"{folder / _SHELL_LINK.parent}:"
         if not image.place:
             return ""
         if self.mode == "mounts":
-            folder = image.place.rpartition("/")[0]
-            return f"{folder}:" if folder else ""
+            parent = image.place.rpartition("/")[0]
+            return f"{parent}:" if parent else ""
         program = image.locate()
         return f"{program.parent}:" if program else ""
 
@@ -209,6 +214,14 @@ class Kitchen:
         program = image.locate()
         if program is not None:
             yield Mount(program, image.place, read_only=True)
+        shell = image.find_shell()
+        if shell is not None:
+            # By a link of that name, from which busybox learns what it is to be.
+            link = folder / _SHELL_LINK
+            make_private_dir(link.parent)
+            link.unlink(missing_ok=True)
+            link.symlink_to(shell)
+            yield Mount(link, "/bin/sh", read_only=True)
         for target, variable in image.files.items():
             source = folder / "image" / target.rpartition("/")[2]
             write_private(source, env.get(variable, ""))
