@@ -7,8 +7,6 @@ import json
 import time
 from collections.abc import Callable
 
-from labkit.kube import Kube, Object
-from labkit.lab import Lab
 from pods import (
     WRITE_FOREVER,
     events,
@@ -22,6 +20,9 @@ from pods import (
     wait_pod,
     waiting_reason,
 )
+
+from labkit.kube import Kube, Object
+from labkit.lab import Lab
 
 MOUNTED = [{"name": "files", "mountPath": "/secrets"}]
 

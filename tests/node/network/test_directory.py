@@ -174,7 +174,7 @@ def test_a_late_deletion_does_not_take_a_successor(directory: Directory) -> None
 @pytest.mark.parametrize("seed", range(40))
 def test_any_tables_lead_exactly_to_their_ready_pods(seed: int) -> None:
     """Random Services, split over random slices, told in random order, some of it twice."""
-    rng = random.Random(seed)  # noqa: S311  (repeatable on purpose)
+    rng = random.Random(seed)
     directory = Directory()
     events = []
     expected: dict[tuple[str, str, int], set[tuple[str, int]]] = {}
