@@ -157,7 +157,10 @@ def folder_error(error: OSError, folder: Path) -> LabError:
 
 def make_private_dir(path: Path) -> Path:
     """Create ``path`` (and parents) with mode 0700; safe to repeat."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # pathlib gives the mode to the last folder alone.
+    for folder in reversed([each for each in path.parents if not each.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

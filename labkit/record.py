@@ -112,7 +112,11 @@ class Record:
         )
 
     def write(self, path: Path) -> None:
-        """Raises OSError when it cannot be written; what was there stays then."""
+        """Raises OSError when it cannot be written; what was there stays then.
+
+        A lab's folder that somebody has removed is not made again.
+        """
+        path.parent.stat()
         write_private(path, json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
 
 

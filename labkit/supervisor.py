@@ -35,6 +35,7 @@ from labkit.record import Phase, Problem, ProcessId
 
 log = logging.getLogger("labkit.supervisor")
 
+_LOOK_EVERY = 2.0  # seconds
 _LOG_BYTES = 4_000_000
 _FULL = 2_000_000  # bytes
 
@@ -59,7 +60,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        watch = asyncio.create_task(self._watch_guardian())
+        watch = asyncio.create_task(self._watch())
         parts = Parts(self._paths, self._run, self._chronicle)
         problem = await self._start(parts)
         if problem is None and not self._stopping.is_set():
@@ -68,6 +69,7 @@ class Supervisor:
             await self._stopping.wait()
         self._conclude("stopping", detail="Stopping")
         await parts.stop()
+        leftovers.remove_folder(self._paths.etcd)  # large, and of no use to a later lab
         watch.cancel()
         if os.getppid() != self._guardian:
             problem = problem or _ORPHANED
@@ -107,7 +109,7 @@ class Supervisor:
             problem = Problem.of(error)
         elif isinstance(error, OSError):
             log.error("the start failed", exc_info=error)
-            problem = Problem.of(folder_error(error, self._paths.root))
+            return Problem.of(folder_error(error, self._paths.root))
         else:
             log.error("the start failed", exc_info=error)
             problem = Problem(
@@ -115,8 +117,10 @@ class Supervisor:
                 seen=f"{type(error).__name__}: {error}",
                 todo=f"This is a bug; please report it with {self._paths.logs}/supervisor.log.",
             )
-        if shutil.disk_usage(self._paths.root).free < _FULL:  # programs die of it in silence
-            full = OSError(errno.ENOSPC, f"{problem.what}; {problem.seen}".strip("; "))
+        # Programs die of a full disk in silence, or with pages of text.
+        is_full = shutil.disk_usage(self._paths.root).free < _FULL
+        if is_full or os.strerror(errno.ENOSPC).lower() in problem.seen.lower():
+            full = OSError(errno.ENOSPC, f"no space left; {problem.what}", str(self._paths.root))
             problem = Problem.of(folder_error(full, self._paths.root))
         return problem
 
@@ -131,12 +135,16 @@ class Supervisor:
         except OSError as error:
             log.warning("the record was not written: %s", error)
 
-    async def _watch_guardian(self) -> None:
-        """Where the kernel does not tell of a parent's end, look now and then."""
-        while not host.LINUX:
-            await asyncio.sleep(1)
-            if os.getppid() != self._guardian:
-                self._stopping.set()
+    async def _watch(self) -> None:
+        """Stop when there is nobody to stop it any more.
+
+        That is when its folder was removed, as nothing then leads to it; and where the
+        kernel does not tell of a parent's end, when the guardian has ended.
+        """
+        while os.getppid() == self._guardian and self._paths.ledger.exists():
+            await asyncio.sleep(_LOOK_EVERY)
+        log.error("the guardian or the lab's folder is gone")
+        self._stopping.set()
 
 
 class _PrivateLog(logging.handlers.RotatingFileHandler):

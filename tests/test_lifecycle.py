@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -114,6 +115,13 @@ def test_sigterm_to_the_guardian_is_a_graceful_end(place: Home) -> None:
     record = place.record("a")
     assert (record["phase"], record["error"]) == ("stopped", None)
     assert kernel.poll() is None, "a kernel is not touched"
+
+
+def test_a_lab_whose_folder_is_removed_ends(place: Home) -> None:
+    assert place.run("kernel", "a")[0] == 0
+    shutil.rmtree(place.state)
+    until(place.is_empty, what="nothing of the lab lives")
+    assert not place.state.exists()
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "guardian"])
