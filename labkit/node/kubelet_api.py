@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,6 @@ from labkit.node.logs import read_log
 from labkit.node.podworker import PodWorker
 from labkit.node.streams import Channels, Gone
 
-log = logging.getLogger(__name__)
-
-_BATCH = 16 * 1024
 _LAST_ANSWERS = 1.0  # seconds that requests have to end by themselves when the door closes
 
 

@@ -84,8 +84,9 @@ class _Connection:
                 self._writer.write(data)
                 await self._writer.drain()
 
-    def end_input(self) -> None:
+    async def end_input(self) -> None:
         """The caller sends no more."""
+        await self._settled.wait()
         if self._writer is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._writer.write_eof()
@@ -166,8 +167,9 @@ class Tunnel:
                     if data:
                         await connection.feed(data)
                     if last:
-                        connection.end_input()
+                        await connection.end_input()
             case spdy.Reset(stream):
+                self._connections.pop(stream, None)
                 if (task := self._tasks.get(stream)) is not None:
                     task.cancel()
             case spdy.Ping(number):
@@ -188,7 +190,9 @@ class Tunnel:
             self._errors[request] = stream
         else:
             self._connections[stream] = connection = _Connection(self._worker, port)
-            self._tasks[stream] = asyncio.create_task(self._forward(stream, request, connection))
+            task = asyncio.create_task(self._forward(stream, request, connection))
+            self._tasks[stream] = task
+            task.add_done_callback(lambda _: self._tasks.pop(stream))
 
     async def _forward(self, stream: int, request: str, connection: _Connection) -> None:
         try:
@@ -202,7 +206,7 @@ class Tunnel:
             return
         finally:
             self._errors.pop(request, None)
-            del self._connections[stream], self._tasks[stream]
+            self._connections.pop(stream, None)
 
     async def _send(self, frame: bytes) -> None:
         try:
