@@ -25,7 +25,8 @@ setup: $(READY) ## everything installed and built, nothing started
 .PHONY: lab
 lab: setup ## the lab running, and JupyterLab serving the lessons
 	$(BIN)/labkit up
-	$(BIN)/jupyter lab --no-browser --ip=127.0.0.1 --ServerApp.root_dir=notebooks
+	@echo "JupyterLab: open the address below. Ctrl-C ends it; the lab itself goes on until \`make down\`."
+	@$(BIN)/jupyter lab --config=jupyter_server_config.py
 
 .PHONY: test
 test: setup lint ## every check and every test, on real programs

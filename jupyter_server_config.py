@@ -1,0 +1,16 @@
+"""JupyterLab as `make lab` serves it: for one person, on this machine, with bad Wi-Fi.
+
+It listens on loopback behind Jupyter's own token, opens the first lesson, and asks
+nothing of the network.  Of its log only the address is shown.
+"""
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 - Jupyter puts it there
+
+c.ServerApp.ip = "127.0.0.1"
+c.ServerApp.open_browser = False
+c.ServerApp.allow_root = True  # root is who one is in many containers
+c.ServerApp.root_dir = "notebooks"
+c.Application.log_level = "ERROR"
+c.LabApp.default_url = "/lab/tree/00-start-here.ipynb"
+c.LabApp.extension_manager = "readonly"
+c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
