@@ -21,8 +21,8 @@ def walk(lab: Lab, *, say: Callable[[str], None], forced: bool = True) -> Journe
     Raises LabError when the page does not show the value that was written.
     """
     say(
-        f"1. {lab.engine.title} holds {vault.MOUNT}/{vault.KEY}: `bao kv get -mount=secret "
-        f"{vault.KEY}`"
+        f"1. {lab.engine.title} holds {vault.MOUNT}/{vault.KEY}: `{lab.engine.program} kv get "
+        f"-mount={vault.MOUNT} {vault.KEY}`"
     )
     current = vault.read(lab.vault)
     if current is None:
