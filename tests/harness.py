@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from labkit.paths import cache_dir
+
 KERNEL = """
 import sys, time
 from labkit import launch
@@ -58,10 +60,16 @@ def until(is_met: Callable[[], object], *, timeout: float = 60.0, what: str = ""
 class Home:
     """A state folder and a temp folder of one's own, and commands that use them."""
 
-    def __init__(self, state: Path, temporary: Path) -> None:
+    def __init__(self, state: Path, temporary: Path, cache: Path) -> None:
         self.state = state
         self.temporary = temporary
-        self.env = {**os.environ, "LABKIT_STATE": str(state), "TMPDIR": str(temporary)}
+        self.cache = cache
+        self.env = {
+            **os.environ,
+            "LABKIT_STATE": str(state),
+            "LABKIT_CACHE": str(cache),
+            "TMPDIR": str(temporary),
+        }
         self.commands: list[subprocess.Popen[str]] = []
 
     def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
@@ -127,13 +135,22 @@ class Home:
 
 
 @contextmanager
-def home(*, long: bool = False) -> Iterator[Home]:
-    """A place for labs; ``long``: with a path that has no room for unix sockets."""
+def home(*, long: bool = False, cold: bool = False) -> Iterator[Home]:
+    """A place for labs.
+
+    ``long``: its path has no room for unix sockets.  ``cold``: its cache has the programs,
+    and nothing that is derived from them.
+    """
     with tempfile.TemporaryDirectory(prefix="lk", ignore_cleanup_errors=True) as folder:
         state = Path(folder) / ("long" * 30 if long else "s")
         temporary = Path(folder) / "t"
         temporary.mkdir()
-        place = Home(state, temporary)
+        cache = cache_dir().absolute()
+        if cold:
+            programs, cache = cache / "programs", Path(folder) / "c"
+            cache.mkdir()
+            (cache / "programs").symlink_to(programs)
+        place = Home(state, temporary, cache)
         try:
             yield place
         finally:

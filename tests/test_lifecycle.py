@@ -143,10 +143,12 @@ def test_a_kill_at_any_moment_leaves_nothing(round_: int) -> None:
     """1. Start; 2. kill; 3. all is gone, or the lab is whole; 4. `up` works; 5. `down` clears."""
     dice = random.Random()
     victim = ["command", "supervisor", "guardian", "both"][round_ % 4]
-    with home(long=dice.random() < 0.5) as place:
+    usual = _up_time()
+    long, cold = dice.random() < 0.5, dice.random() < 0.25
+    with home(long=long, cold=cold) as place:
         began = time.monotonic()
         kernel = place.begin("kernel", "a", "stay")  # 1
-        moment = began + dice.uniform(0, _up_time() * 1.3)
+        moment = began + dice.uniform(0, usual * (3 if cold else 1.3))
         until(lambda: time.monotonic() > moment)  # a moment of no significance: that is the point
         roles = {"both": ("guardian", "supervisor")}.get(victim, (victim,))
         if victim == "command":
@@ -156,7 +158,7 @@ def test_a_kill_at_any_moment_leaves_nothing(round_: int) -> None:
             pids = [pid for role in roles if (pid := place.pid_of(role, "a"))]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)  # 2
-        what = f"{victim} killed after {time.monotonic() - began:.2f} s"
+        what = f"{victim} killed after {time.monotonic() - began:.2f} s ({long=}, {cold=})"
         if victim == "command":
             kernel.wait()
             until(lambda: place.is_empty() or _is_whole(place), what=what)  # 3
@@ -165,7 +167,8 @@ def test_a_kill_at_any_moment_leaves_nothing(round_: int) -> None:
             kernel.kill()
         code, said = place.run("kernel", "a")  # 4
         assert code == 0, f"{what}: {said}"
-        assert len([*place.temporary.iterdir()]) <= 1, what
+        assert len([*place.temporary.iterdir()]) == int(long), what
+        assert not [*place.cache.glob("golden/.making-*")], what
         assert_down(place, "a")  # 5
 
 

@@ -173,5 +173,32 @@ async def test_descendants_are_found_across_sessions(tmp_path: Path) -> None:
     await child.stop(grace=0)
 
 
+@pytest.mark.skipif(not host.LINUX, reason="only Linux tells children of a parent's end")
+async def test_a_child_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = f"""
+        import asyncio, sys
+        from pathlib import Path
+        from labkit.process import Child, Command
+
+        async def main():
+            argv = (sys.executable, "-c", "import time; time.sleep(60)")
+            child = await Child.spawn(Command("below", argv, {{}}))
+            Path({str(pid_file)!r}).write_text(str(child.pid))
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+    """
+    starter = await Child.spawn(
+        Command("starter", (sys.executable, "-c", textwrap.dedent(code)), {})
+    )
+    await until(lambda: pid_file.exists() and pid_file.read_text())
+    below = int(pid_file.read_text())
+    assert host.process_start_time(below) is not None
+    os.kill(starter.pid, signal.SIGKILL)
+    await until(lambda: host.process_start_time(below) is None)
+    await starter.wait()
+
+
 def test_mount_namespaces_are_probed_without_raising() -> None:
     assert host.can_mount_namespace() in (True, False)

@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit import host
 from labkit.cluster import manifests as objects
 from labkit.cluster.components import ETCD_MEMBER, ProgramFile
 from labkit.errors import ClusterError
@@ -162,7 +163,11 @@ async def _without_history(etcdutl: ProgramFile, data: Path, target: Path) -> No
 def _keep(data: Path, target: Path) -> Path:
     """Step 4."""
     make_private_dir(target.parent)
-    aside = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
+    for left in target.parent.glob(".making-*"):  # by one that was killed
+        maker = left.name.split("-")[1]
+        if not (maker.isdecimal() and host.process_start_time(int(maker))):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".making-{os.getpid()}-", dir=target.parent))
     try:
         logs = sorted((data / "member" / "wal").glob("*.wal"))
         if len(logs) != 1:

@@ -101,6 +101,7 @@ class View:
                 *argv,
             ),
             self.env,
+            minds_parent=True,
         )
 
     def _layout(self) -> list[str]:
