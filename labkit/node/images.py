@@ -42,18 +42,20 @@ class Image:
 
     ``program`` is what the image always begins with; its first word is a path, a name on
     PATH, or ``lab:NAME`` for a program of the catalogue.  ``place`` is where that program
-    appears in a container's own file system (only where there is one).  ``args`` are used
-    when the container gives none.  ``added`` maps a first argument to arguments that the
-    image's entrypoint adds after all others.  ``files`` maps a file in the container to
-    the variable that its entrypoint fills it from.  ``port_flags`` are options whose value
-    is a port to listen on; ``own_ports`` maps a first argument to such options with the
-    value that the program takes when it is not given one.  ``shells`` are programs that can
-    be the image's own ``sh``: the first that is on PATH here, else the system's.
+    appears in a container's own file system (only where there is one), ``copies`` are other
+    places of it.  ``args`` are used when the container gives none.  ``added`` maps a first
+    argument to arguments that the image's entrypoint adds after all others.  ``files`` maps
+    a file in the container to the variable that its entrypoint fills it from.
+    ``port_flags`` are options whose value is a port to listen on; ``own_ports`` maps a first
+    argument to such options with the value that the program takes when it is not given one.
+    ``shells`` are programs that can be the image's own ``sh``: the first that is on PATH
+    here, else the system's.
     """
 
     repository: str
     program: tuple[str, ...] = ()
     place: str = ""
+    copies: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -151,6 +153,7 @@ BUILT_IN: tuple[Image, ...] = (
         "registry.k8s.io/e2e-test-images/agnhost",
         ("lab:agnhost",),
         place="/agnhost",
+        copies=("/agnhost-2",),
         args=("pause",),
         port_flags=("--http-port", "--udp-port", "--sctp-port", "--port", "--backend-port"),
         own_ports={

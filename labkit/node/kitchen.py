@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError, NodeError
-from labkit.node import images, logs
+from labkit.node import hosts, images, logs
 from labkit.node.container import Recipe
 from labkit.node.environment import (
     STANDARD_PATH,
@@ -34,6 +34,7 @@ from labkit.node.volumedirs import resolve_sub_path, sub_path
 from labkit.paths import make_private_dir, write_private
 
 _TERMINATION_LOG = "/dev/termination-log"
+_HOSTS = "/etc/hosts"
 _LOCAL = "127.0.0.1,localhost"
 _SHELL_LINK = Path("image", "bin", "sh")  # below a container's folder
 
@@ -87,6 +88,7 @@ class Kitchen:
         mounts = [
             *self._volumes(worker, container, env, folder),
             *self._image_files(image, env, folder),
+            *self._hosts(pod, container, folder),
             Mount(message_file, str(container.get("terminationMessagePath") or _TERMINATION_LOG)),
         ]
         if self.mode == "rewrite":
@@ -213,7 +215,8 @@ class Kitchen:
     def _image_files(self, image: Image, env: Mapping[str, str], folder: Path) -> Iterable[Mount]:
         program = image.locate()
         if program is not None:
-            yield Mount(program, image.place, read_only=True)
+            for place in (image.place, *image.copies):
+                yield Mount(program, place, read_only=True)
         shell = image.find_shell()
         if shell is not None:
             # By a link of that name, from which busybox learns what it is to be.
@@ -226,6 +229,18 @@ class Kitchen:
             source = folder / "image" / target.rpartition("/")[2]
             write_private(source, env.get(variable, ""))
             yield Mount(source, target, read_only=True)
+
+    def _hosts(self, pod: Pod, container: Json, folder: Path) -> Iterable[Mount]:
+        mounted = {mount["mountPath"] for mount in container.get("volumeMounts") or ()}
+        if self.mode == "rewrite" or _HOSTS in mounted:
+            return
+        system = ""
+        with contextlib.suppress(OSError):
+            system = Path(_HOSTS).read_text(errors="replace")
+        path = folder / "hosts"
+        path.write_text(hosts.content(pod, system))
+        path.chmod(0o644)  # for whoever the container runs as
+        yield Mount(path, _HOSTS)
 
     def _stand_in_for_token(self, mounts: list[Mount], env: dict[str, str], folder: Path) -> None:
         """A kubeconfig in place of the files that client libraries look for at fixed paths.
