@@ -11,9 +11,9 @@ import asyncio
 import importlib
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from labkit import host, programs
 from labkit.chronicle import Chronicle
@@ -22,6 +22,7 @@ from labkit.cluster.controlplane import ControlPlane
 from labkit.errors import UsageError
 from labkit.node.images import ImageTable, load_table
 from labkit.node.journal import JournalFile
+from labkit.node.mounts import Mode, has_pid_namespaces
 from labkit.node.network import ClusterNetwork, Directory, PortBlock
 from labkit.paths import LabPaths, state_root, write_private
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from labkit.node.agent import NodeAgent
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["mounts", "rewrite"]
 
 _AGENT = "labkit.node.agent"
 _PROGRAMS = (*controlplane.PROGRAMS, "etcdutl", "external-secrets")
@@ -58,32 +57,20 @@ class Parts:
             raise
 
     async def _start(self) -> None:
-        step, paths = self._chronicle.step, self._paths
+        step = self._chronicle.step
         step("Looking at the programs")
         images = load_table(state_root())
         # What mostly waits goes side by side with the rest.
-        probing = asyncio.create_task(asyncio.to_thread(choose_mode))
+        probing = asyncio.create_task(asyncio.to_thread(_probe))
         loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, _AGENT))
         try:
             found = await asyncio.to_thread(_find_programs)
-            crds = found["external-secrets"].assets / "crds" / "bundle.yaml"
-            manifests = [crds] if crds.is_file() else []
             self._chronicle.change(versions={name: each.version for name, each in found.items()})
-            network = ClusterNetwork(
-                Directory(),
-                egress_socket=self._run / "egress.sock",
-                port_block=PortBlock.reserve(),
-            )
-            self._stops.append(("the network", network.stop))
-            await network.start()
-            write_private(paths.proxy_url, network.proxy_url)
-            snapshot = golden.find(found, manifests)
-            if snapshot is None:
-                step("Preparing what every lab begins with (only this time)")
-                snapshot = await golden.prepare(found, manifests)
+            network = await self._start_network()
+            snapshot = await self._find_snapshot(found)
             step("Starting etcd, the API server and the controllers")
             plane = ControlPlane(
-                paths,
+                self._paths,
                 found,
                 run=self._run,
                 node_port_range=network.port_block.range,
@@ -92,17 +79,34 @@ class Parts:
                 on_change=self._chronicle.program,
             )
             self._stops.append(("the control plane", plane.stop))
-            await plane.start()
-            self._chronicle.change(server=plane.server)
+            await plane.start_api()
             step("Starting the node")
             mode = await probing
             await loading
+            self._chronicle.change(server=plane.server, mode=mode)
             agent = self._make_agent(plane, network, mode, images)
             self._stops.append(("the node", lambda: agent.stop(grace=_CONTAINER_GRACE)))
-            await agent.start()
-            self._chronicle.change(mode=mode)
+            await _together(plane.start_controllers(), agent.start())
         finally:
             await asyncio.gather(probing, loading, return_exceptions=True)
+
+    async def _start_network(self) -> ClusterNetwork:
+        network = ClusterNetwork(
+            Directory(), egress_socket=self._run / "egress.sock", port_block=PortBlock.reserve()
+        )
+        self._stops.append(("the network", network.stop))
+        await network.start()
+        write_private(self._paths.proxy_url, network.proxy_url)
+        return network
+
+    async def _find_snapshot(self, found: Mapping[str, programs.Program]) -> Path:
+        crds = found["external-secrets"].assets / "crds" / "bundle.yaml"
+        manifests = [crds] if crds.is_file() else []
+        snapshot = golden.find(found, manifests)
+        if snapshot is None:
+            self._chronicle.step("Preparing what every lab begins with (only this time)")
+            snapshot = await golden.prepare(found, manifests)
+        return snapshot
 
     def _make_agent(
         self, plane: ControlPlane, network: ClusterNetwork, mode: Mode, images: ImageTable
@@ -135,8 +139,25 @@ class Parts:
                 log.exception("%s did not stop in good order", name)
 
 
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all at once.  When one fails the others are cancelled, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
 def _find_programs() -> dict[str, programs.Program]:
     return {name: programs.resolve(name) for name in _PROGRAMS}
+
+
+def _probe() -> Mode:
+    mode = choose_mode()
+    if mode == "mounts":
+        has_pid_namespaces()  # remembered for the node
+    return mode
 
 
 def choose_mode() -> Mode:

@@ -100,13 +100,25 @@ class ControlPlane:
         Raises ProcessError or ClusterError; nothing is left running then.
         """
         try:
-            self._prepare()
-            await self._start_programs()
-            for manifest in rbac.OBJECTS:
-                await manifests.apply(self.client, self.server, manifest)
+            await self.start_api()
+            await self.start_controllers()
         except BaseException:
             await self.stop()
             raise
+
+    async def start_api(self) -> None:
+        """The first half of ``start``: what a node needs to begin.
+
+        Raises as ``start`` does, and leaves what it has begun to ``stop``.
+        """
+        self._prepare()
+        await self._start_programs("etcd", "kube-apiserver")
+        for manifest in rbac.OBJECTS:
+            await manifests.apply(self.client, self.server, manifest)
+
+    async def start_controllers(self) -> None:
+        """The second half of ``start``, with the same exceptions as the first."""
+        await self._start_programs("kube-controller-manager")
 
     async def stop(self) -> None:
         """Kill all, dependents first; safe to repeat.
@@ -157,11 +169,11 @@ class ControlPlane:
         write_private(path, json.dumps(content))
         return path
 
-    async def _start_programs(self) -> None:
+    async def _start_programs(self, *names: str) -> None:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             try:
                 for component in components.start_order(self._components(_free_ports(2))):
-                    if component.name not in self._keepers:
+                    if component.name in names and component.name not in self._keepers:
                         await self._start(component)
                 return
             except ProcessError as error:

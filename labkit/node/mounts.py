@@ -190,6 +190,7 @@ def needed_files() -> tuple[str, ...]:
     return tuple(path for path in found if not any(path.startswith(f"{other}/") for other in found))
 
 
+@functools.cache
 def has_pid_namespaces() -> bool:
     """Whether a container may have processes of its own here.  Tried once, really.
 
