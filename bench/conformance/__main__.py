@@ -30,7 +30,7 @@ def main(
     mode: Annotated[str, typer.Option(help="mounts, rewrite or both.")] = "both",
     focus: Annotated[str, typer.Option(help="Only tests whose name this pattern finds.")] = "",
     show: Annotated[bool, typer.Option("--list", help="Name the tests and run none.")] = False,
-    shards: Annotated[int, typer.Option(help="How many tests run side by side.", min=1)] = 4,
+    shards: Annotated[int, typer.Option(help="How many tests run side by side.", min=1)] = 8,
 ) -> None:
     """Run Kubernetes' own conformance tests of what the node does."""
     sandbox.unwind_on_sigterm()
@@ -81,11 +81,10 @@ def _run_in(
                 raise LabError(f"The lab is in mode {record.mode}, not {mode}")
             return suite.run(
                 found["e2e.test"].path,
-                tests,
+                groups.in_parts(tests, shards),
                 kubeconfig=LabPaths.of(_NAME).kubeconfig,
                 kubectl=found["kubectl"].path,
                 logs=_LOGS / mode,
-                shards=shards,
                 say=lambda line: _say(f"{mode}: {line}"),
             )
     finally:

@@ -7,7 +7,7 @@ others tell how far beyond that it goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TARGET = 0.95
@@ -55,6 +55,27 @@ GROUPS = (
     Group("Security Context", ("[sig-node] Security Context ",)),
     Group("ServiceAccounts", ("[sig-auth] ServiceAccounts ",)),
 )
+
+
+_LISTENS_ON_8080 = (
+    "tcp:8080 liveness probe",
+    "should be restarted with a /healthz http liveness probe",
+    "monotonically increasing restart count",
+)
+"""Their server, ``agnhost liveness``, cannot be told another port, and a lab's containers
+share this machine's ports: so they run one after the other."""
+
+_LONG = ("Probing container", "[Slow]", "issue 500 podspec updates")
+
+
+def in_parts(tests: Sequence[str], count: int) -> list[list[str]]:
+    """``tests`` in ``count`` parts that may run side by side, the long ones spread."""
+    alone = [test for test in tests if any(words in test for words in _LISTENS_ON_8080)]
+    others = [test for test in tests if test not in alone]
+    others.sort(key=lambda test: not any(words in test for words in _LONG))
+    count = max(1, count - bool(alone))
+    parts = [alone, *(others[number::count] for number in range(count))]
+    return [part for part in parts if part]
 
 
 def is_meant(test: str) -> bool:

@@ -53,20 +53,18 @@ def list_tests(program: Path) -> list[str]:
 
 def run(
     program: Path,
-    tests: Sequence[str],
+    parts: Sequence[Sequence[str]],
     *,
     kubeconfig: Path,
     kubectl: Path,
     logs: Path,
-    shards: int,
     say: Callable[[str], None],
 ) -> list[Result]:
-    """Run ``tests`` in ``shards`` processes; their output goes to files below ``logs``.
+    """Run each part's tests in a process of its own; its output goes to a file in ``logs``.
 
     Raises LabError when a process gives no report.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    parts = [list(tests[number::shards]) for number in range(min(shards, len(tests)))]
 
     def run_part(number: int) -> list[Result]:
         found = _run_part(

@@ -47,7 +47,8 @@ class Image:
     argument to arguments that the image's entrypoint adds after all others.  ``files`` maps
     a file in the container to the variable that its entrypoint fills it from.
     ``port_flags`` are options whose value is a port to listen on; ``own_ports`` maps a first
-    argument to such options with the value that the program takes when it is not given one.
+    argument to such options with the value that the program takes when it is not given one;
+    ``fixed_ports`` to ports that it listens on whatever it is told.
     ``shells`` are programs that can be the image's own ``sh``: the first that is on PATH
     here, else the system's.
     """
@@ -62,6 +63,7 @@ class Image:
     files: Mapping[str, str] = field(default_factory=dict)
     port_flags: tuple[str, ...] = ()
     own_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    fixed_ports: Mapping[str, frozenset[int]] = field(default_factory=dict)
     shells: tuple[str, ...] = ()
 
     def with_own_ports(self, args: Sequence[str]) -> list[str]:
@@ -160,6 +162,7 @@ BUILT_IN: tuple[Image, ...] = (
             "netexec": {"--http-port": 8080, "--udp-port": 8081},
             "test-webserver": {"--port": 80},
         },
+        fixed_ports={"liveness": frozenset({8080})},
     ),
     Image("registry.k8s.io/e2e-test-images/busybox", (), args=("sh",), shells=_SHELLS),
     Image("registry.k8s.io/pause", ("sleep", "2147483647")),

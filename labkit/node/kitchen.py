@@ -66,6 +66,15 @@ class Kitchen:
             return declared
         return declared | image.ports_in(container.get("args") or image.args)
 
+    def fixed_ports(self, container: Json) -> frozenset[int]:
+        """Ports that a container listens on, on this machine too: its program cannot be told
+        another, so two such containers cannot run at once."""
+        image = self.table.find(container["image"])
+        args = container.get("args")
+        if image is None or container.get("command") or not args:
+            return frozenset()
+        return image.fixed_ports.get(args[0], frozenset())
+
     def make(self, worker: PodWorker, container: Json, run: int) -> Recipe:
         """The recipe of ``container`` for its run number ``run``.  Raises CannotStart."""
         try:

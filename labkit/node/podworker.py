@@ -80,6 +80,7 @@ class Kitchen(Protocol):
 
     def image_id(self, image: str) -> str: ...
     def ports(self, container: Json) -> frozenset[int]: ...
+    def fixed_ports(self, container: Json) -> frozenset[int]: ...
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,8 @@ class PodWorker:
             if port not in self.ports or (port not in busy and not is_free(self.ports[port]))
         ]
         self.ports |= dict(zip(wanted, free_ports(len(wanted)), strict=True))
+        fixed = self.node.kitchen.fixed_ports
+        self.ports |= {port: port for each in self.pod.all_containers for port in fixed(each)}
         if self.ip is not None:
             self.node.directory.set_pod(self.ip, self.pod.name, self.pod.namespace, self.ports)
 
