@@ -196,6 +196,17 @@ def send_signal(pid: int, start_time: float, sig: signal.Signals) -> bool:
     return True
 
 
+def free_ports(count: int) -> list[int]:
+    """``count`` ports of 127.0.0.1 that nothing listens on at this moment."""
+    import socket  # not for the guardian, which must stay tiny
+
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 @contextlib.contextmanager
 def private_umask() -> Iterator[None]:
     """Files made inside are for this user only."""

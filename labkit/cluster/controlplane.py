@@ -8,10 +8,8 @@ one dies later is in ``keeper``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from labkit.cluster.certs import Authority, TokenKey
 from labkit.cluster.components import Component, ProgramFile
 from labkit.cluster.keeper import Keeper, OnChange, ProgramStatus
 from labkit.errors import ProcessError
+from labkit.host import free_ports
 from labkit.paths import LabPaths, make_private_dir, write_private
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -172,7 +171,7 @@ class ControlPlane:
     async def _start_programs(self, *names: str) -> None:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             try:
-                for component in components.start_order(self._components(_free_ports(2))):
+                for component in components.start_order(self._components(free_ports(2))):
                     if component.name in names and component.name not in self._keepers:
                         await self._start(component)
                 return
@@ -194,7 +193,7 @@ class ControlPlane:
             self.server = f"https://127.0.0.1:{component.health.port}"
             self._write_kubeconfigs()
 
-    def _components(self, ports: tuple[int, ...]) -> Iterable[Component]:
+    def _components(self, ports: list[int]) -> Iterable[Component]:
         api_port, manager_port = ports
         etcd = components.etcd(self._programs["etcd"], data=self.paths.etcd, run=self.run)
         api = components.api_server(
@@ -231,12 +230,3 @@ class ControlPlane:
             client=self.admin,
             name=f"labkit-{self.paths.name}",
         )
-
-
-def _free_ports(count: int) -> tuple[int, ...]:
-    """Ports on loopback that nothing listens on at this moment."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(each.getsockname()[1] for each in sockets)

@@ -6,7 +6,6 @@ knows which loopback port stands for which of its ports.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -39,15 +38,6 @@ class Addresses:
 
     def give_back(self, address: str) -> None:
         self._used.discard(address)
-
-
-def free_ports(count: int) -> list[int]:
-    """``count`` ports of 127.0.0.1 that nothing listens on at this moment."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def is_free(port: int) -> bool:

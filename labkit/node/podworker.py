@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from labkit.errors import ApiError, ClusterError, ProcessError
+from labkit.host import free_ports
 from labkit.node import logs
-from labkit.node.addresses import NODE_IP, Addresses, free_ports, is_free
+from labkit.node.addresses import NODE_IP, Addresses, is_free
 from labkit.node.api import STRATEGIC_PATCH, Api
 from labkit.node.container import ContainerRun, Recipe
 from labkit.node.downward import NodeFacts
