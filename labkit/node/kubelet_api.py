@@ -27,6 +27,7 @@ from labkit.node.logs import read_log
 from labkit.node.podworker import PodWorker
 from labkit.node.streams import Channels, Gone
 
+_MAX_LINE = 1024 * 1024  # a command comes in the address; the API server takes as much
 _LAST_ANSWERS = 1.0  # seconds that requests have to end by themselves when the door closes
 
 
@@ -70,6 +71,7 @@ class KubeletApi:
             app,
             access_log=None,  # a command's arguments are no business of a log
             handler_cancellation=True,
+            max_line_size=_MAX_LINE,
             shutdown_timeout=_LAST_ANSWERS,
         )
         await runner.setup()

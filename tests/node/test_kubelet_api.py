@@ -181,6 +181,8 @@ def test_a_command_in_a_container(kubectl: Kubectl, start: Callable[[Object], No
     assert done.stderr.splitlines() == [b"oops", b"command terminated with exit code 3"]
     assert done.returncode == 3
     assert kubectl("exec", "p", "--", "sh", "-c", "kill -9 $$").returncode == 137
+    long = "word " * 20_000
+    assert kubectl.output("exec", "p", "--", "echo", long) == f"{long}\n"
     assert "nosuch" in kubectl.error("exec", "p", "--", "nosuch")
     assert "gives containers no stdin" in kubectl.error("attach", "-i", "p")
 
