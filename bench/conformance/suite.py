@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.paths import make_private_dir
 
 _LIMIT = 45 * 60.0
 _LIST_LIMIT = 180.0
 _LOCAL = "127.0.0.1,localhost"
-_CREDENTIAL = re.compile(r"//[^/@\s]+@")
-"""In an address, such as the proxy's in a container's environment."""
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+(?=@)|eyJ[\w-]+\.[\w-]+\.[\w-]+")
+"""In an address, such as the proxy's in a container's environment, and tokens."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def run(
 
     Raises LabError when a process gives no report.
     """
-    logs.mkdir(parents=True, exist_ok=True)
+    make_private_dir(logs)  # tests print what containers see: tokens, too
 
     def run_part(number: int) -> list[Result]:
         found = _run_part(
@@ -154,7 +155,7 @@ def _result(test: str, spec: dict[str, Any] | None) -> Result:
     if spec is None:
         return Result(test, passed=False, seconds=0.0, message="it was not run")
     failure = spec.get("Failure") or {}
-    message = _CREDENTIAL.sub("//…@", " ".join(str(failure.get("Message", "")).split()))
+    message = _CREDENTIALS.sub("…", " ".join(str(failure.get("Message", "")).split()))
     if not message and spec["State"] != "passed":
         message = str(spec["State"])
     seconds = spec["RunTime"] / 1e9  # a Go duration
