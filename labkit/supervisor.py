@@ -141,7 +141,7 @@ class Supervisor:
         That is when its folder was removed, as nothing then leads to it; and where the
         kernel does not tell of a parent's end, when the guardian has ended.
         """
-        while os.getppid() == self._guardian and self._paths.ledger.exists():  # noqa: ASYNC110
+        while os.getppid() == self._guardian and self._paths.ledger.exists():  # noqa: ASYNC110 - files
             await asyncio.sleep(_LOOK_EVERY)
         log.error("the guardian or the lab's folder is gone")
         self._stopping.set()

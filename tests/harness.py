@@ -113,11 +113,12 @@ class Home:
             try:
                 if process.pid in mine or process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                words = [*process.cmdline(), *process.environ().values()]
+                argv = process.cmdline()
+                words = [*argv, *process.environ().values()]
             except psutil.Error:
                 continue
             if any(mark in word for word in words):
-                found[process.pid] = " ".join(process.cmdline()[:4] if words else [])
+                found[process.pid] = " ".join(argv[:4])
         return found
 
     def is_empty(self) -> bool:

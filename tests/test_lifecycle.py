@@ -147,7 +147,8 @@ def test_a_kill_at_any_moment_leaves_nothing(round_: int) -> None:
     long, cold = dice.random() < 0.5, dice.random() < 0.25
     with home(long=long, cold=cold) as place:
         began = time.monotonic()
-        kernel = place.begin("kernel", "a", "stay")  # 1
+        words = ["up", "--name", "a"] if dice.random() < 0.3 else ["kernel", "a", "stay"]
+        kernel = place.begin(*words)  # 1
         moment = began + dice.uniform(0, usual * (3 if cold else 1.3))
         until(lambda: time.monotonic() > moment)  # a moment of no significance: that is the point
         roles = {"both": ("guardian", "supervisor")}.get(victim, (victim,))
@@ -158,7 +159,9 @@ def test_a_kill_at_any_moment_leaves_nothing(round_: int) -> None:
             pids = [pid for role in roles if (pid := place.pid_of(role, "a"))]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)  # 2
-        what = f"{victim} killed after {time.monotonic() - began:.2f} s ({long=}, {cold=})"
+        what = (
+            f"{victim} killed after {time.monotonic() - began:.2f} s ({words=}, {long=}, {cold=})"
+        )
         if victim == "command":
             kernel.wait()
             until(lambda: place.is_empty() or _is_whole(place), what=what)  # 3
