@@ -7,6 +7,7 @@ touched; the program cache is the shared one.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,11 @@ import pytest
 from labkit import lab as labs
 from labkit.kube import Kube
 from labkit.lab import Lab
+
+# A shell starts what it puts in the background with SIGINT ignored, children inherit that,
+# and the tests that press Ctrl-C would then press it in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABKIT = (sys.executable, "-m", "labkit")
 REPO = Path(__file__).parent.parent
