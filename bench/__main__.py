@@ -26,6 +26,8 @@ from labkit.lab import Lab
 from labkit.programs import CATALOGUE
 
 Say = sandbox.Say
+_BUSY = 0.5
+"""Load per core above which a machine is not quiet."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def main(
     try:
         chosen = _choose(only)
         programs.ensure()
+        before = _load()
         with sandbox.state():
             measures = _run_all(chosen, quick=quick)
     except LabError as error:
@@ -121,9 +124,15 @@ def main(
     if not console.is_terminal:
         console.width = 180
     console.print(as_table(measures))
+    if before > _BUSY * _cores():
+        console.print(
+            f"[yellow]Other work was going on when this began (load {before:.1f} on {_cores()} "
+            "cores): the times say little.[/]",
+            soft_wrap=True,
+        )
     console.print("Building the programs took: " + _list_builds(built), soft_wrap=True)
     as_json.parent.mkdir(parents=True, exist_ok=True)
-    as_json.write_text(json.dumps(_as_json(measures, built, quick=quick), indent=1) + "\n")
+    as_json.write_text(json.dumps(_as_json(measures, built, before, quick=quick), indent=1) + "\n")
     console.print(f"The figures are in {as_json}.", soft_wrap=True)
     if any(measure.problem for measure in measures):
         raise typer.Exit(1)
@@ -165,15 +174,16 @@ def _list_builds(built: dict[str, float]) -> str:
     return f"{listed} (recorded when they were built, not run again)." if built else "not recorded."
 
 
-def _as_json(measures: Sequence[Measure], built: dict[str, float], *, quick: bool) -> Any:
+def _as_json(
+    measures: Sequence[Measure], built: dict[str, float], load: float, *, quick: bool
+) -> Any:
     return {
         "machine": {
             "system": platform.system(),
             "release": platform.release(),
             "architecture": platform.machine(),
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
+            "cores": _cores(),
+            "load_before": load,
             "memory_bytes": psutil.virtual_memory().total,
             "python": platform.python_version(),
         },
@@ -182,6 +192,16 @@ def _as_json(measures: Sequence[Measure], built: dict[str, float], *, quick: boo
         "build_seconds": built,
         "measures": [measure.to_json() for measure in measures],
     }
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _load() -> float:
+    """How many processes wanted a core, on average over the last minute."""
+    return os.getloadavg()[0]
 
 
 def _say(line: str) -> None:
