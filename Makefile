@@ -32,6 +32,10 @@ lab: setup ## the lab running, and JupyterLab serving the lessons
 test: setup lint ## every check and every test, on real programs
 	$(BIN)/pytest
 
+.PHONY: notebooks
+notebooks: setup ## run the notebooks and store their outputs, clean
+	$(BIN)/python tests/store_notebooks.py
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy and the import rule
 	$(BIN)/ruff check .

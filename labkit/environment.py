@@ -53,6 +53,8 @@ def variables(
     ]
     if paths.proxy_url.exists():
         found += [Variable(name, file=paths.proxy_url) for name in ("http_proxy", "HTTP_PROXY")]
+    # Else their colour codes end up in notebooks' outputs and in shell variables.
+    found += [Variable(name, "1") for name in ("BAO_CLI_NO_COLOR", "VAULT_CLI_NO_COLOR")]
     if engine.name == "openbao":
         found += [
             Variable("BAO_ADDR", vault.ADDRESS),

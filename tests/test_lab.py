@@ -139,7 +139,7 @@ def test_attaching_to_nothing_says_what_to_do(state: object) -> None:
 def test_the_app_knows_where_its_values_come_from(lab: Lab) -> None:
     shown = lab.app.credentials()
     assert set(shown["values"]) >= {"db_con", "db_user", "db_password"}
-    assert shown["sources"]["db_user"]["path"].endswith("/secrets/credentials")
+    assert shown["sources"]["db_user"]["path"].endswith("/credentials")
     assert app.restarts(lab.app.pod() or {}) == 0
 
 
