@@ -23,7 +23,7 @@ from labkit.errors import ApiError, ClusterError, ProcessError
 from labkit.host import free_ports
 from labkit.node import logs
 from labkit.node.addresses import NODE_IP, Addresses, is_free
-from labkit.node.api import STRATEGIC_PATCH, Api
+from labkit.node.api import Api
 from labkit.node.container import ContainerRun, Recipe
 from labkit.node.downward import NodeFacts
 from labkit.node.events import EventRecorder
@@ -45,6 +45,7 @@ from labkit.node.plan import (
 from labkit.node.pod import Json, Pod, parse_timestamp
 from labkit.node.podvolumes import PodVolumes, environment_keys, volume_keys
 from labkit.node.probes import Prober
+from labkit.node.publisher import Publisher
 from labkit.node.status import Facts, pod_status, seen_from_status
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,6 @@ log = logging.getLogger(__name__)
 SYNC_PERIOD = 60.0
 _MOUNT_RETRY, _MOUNT_RETRY_MAX = 0.5, 122.0
 _CONFIG_RETRY = 10.0
-_GATHER = 0.01  # changes within this time are told together
 
 
 class Directory(Protocol):
@@ -142,10 +142,7 @@ class PodWorker:
         self._start_tries: dict[str, int] = {}
         self._told_backoff: dict[str, int] = {}
         self._resync_at = now + self._resync_period()
-        self._status: dict[str, Any] = {}
-        self._published: dict[str, Any] | None = None
-        self._publish = asyncio.Event()
-        self._published_all = asyncio.Event()
+        self._publisher = Publisher(node.api, pod)
         self._released = False
 
     # -- news ----------------------------------------------------------------------------
@@ -213,7 +210,7 @@ class PodWorker:
     @property
     def status(self) -> Json:
         """The pod's status as it is told, or as the API remembers it."""
-        return self._status or self.pod.status
+        return self._publisher.status or self.pod.status
 
     def log_folder(self, name: str) -> Path:
         return self.folder / "logs" / name
@@ -226,7 +223,7 @@ class PodWorker:
 
     async def run(self) -> None:
         """Run the pod until it is gone from the API."""
-        publisher = asyncio.create_task(self._publish_loop(), name=f"status {self.pod.name}")
+        publisher = asyncio.create_task(self._publisher.run(), name=f"status {self.pod.name}")
         self.node.objects.hold(
             self.pod.uid,
             [] if self.pod.finished else {*volume_keys(self.pod), *environment_keys(self.pod)},
@@ -477,41 +474,7 @@ class PodWorker:
                 for each in self.pod.all_containers
             },
         )
-        status = pod_status(self.pod, facts, self._status or self.pod.status)
-        if status != self._status:
-            self._status = status
-            self._published_all.clear()
-            self._publish.set()
-
-    async def _publish_loop(self) -> None:
-        pause = 0.1
-        while True:
-            await self._publish.wait()
-            await asyncio.sleep(_GATHER)
-            self._publish.clear()
-            status = self._status
-            if status != self._published:
-                body = {"metadata": {"uid": self.pod.uid}, "status": status}
-                try:
-                    await self.node.api.patch(
-                        f"{self.pod.path}/status", body, content_type=STRATEGIC_PATCH
-                    )
-                    self._published = status
-                    pause = 0.1
-                except ApiError as error:
-                    if error.status not in (404, 409):
-                        log.warning("the status of %s was refused: %s", self.pod.text, error)
-                        self._publish.set()
-                        await asyncio.sleep(pause := min(pause * 2, 10))
-                        continue
-                    # Gone, or another pod of that name: the watch tells soon.
-                except ClusterError as error:
-                    log.info("%s", error)
-                    self._publish.set()
-                    await asyncio.sleep(pause := min(pause * 2, 2))
-                    continue
-            if not self._publish.is_set():
-                self._published_all.set()
+        self._publisher.tell(pod_status(self.pod, facts, self.status))
 
     # -- the end -------------------------------------------------------------------------
 
@@ -522,7 +485,7 @@ class PodWorker:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
             return True
         if self.pod.deleting:
-            await self._published_all.wait()
+            await self._publisher.wait_told()
             body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod.uid}}
             try:
                 await self.node.api.delete(self.pod.path, body)
