@@ -108,6 +108,7 @@ def test_down_ends_a_start_of_another_command(place: Home) -> None:
 def test_sigterm_to_the_guardian_is_a_graceful_end(place: Home) -> None:
     kernel = place.begin("kernel", "a", "stay")
     read_until(kernel, "runs a pod")
+    assert "sleep 1000" in place.living().values(), "its containers are among what is counted"
     guardian = place.pid_of("guardian", "a")
     assert guardian is not None
     os.kill(guardian, signal.SIGTERM)
