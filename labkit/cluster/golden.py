@@ -14,8 +14,8 @@ plane, and the store is kept in the cache; a new lab begins with a copy.
 4. Its two files are copied, the log without its 64 MB of preallocated zeros, with a
    checksum of each, to a folder that is renamed into place when whole.
 
-A lab's start copies the two files and lets the zeros be a hole, which takes NN ms where
-``etcdutl snapshot restore`` would take NN.
+A lab's start copies the two files and lets the zeros be a hole, which takes 2.5 ms where
+``etcdutl snapshot restore`` would take 28 (median of seven).
 """
 
 from __future__ import annotations
