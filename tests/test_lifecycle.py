@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import pytest
 from harness import Home, home, until
 
+from labkit import host
+
 ROUNDS = int(os.environ.get("LABKIT_KILLS", "8"))
 
 
@@ -108,9 +110,11 @@ def test_down_ends_a_start_of_another_command(place: Home) -> None:
 def test_sigterm_to_the_guardian_is_a_graceful_end(place: Home) -> None:
     kernel = place.begin("kernel", "a", "stay")
     read_until(kernel, "runs a pod")
-    assert "sleep 1000" in place.living().values(), "its containers are among what is counted"
+    # A pod is Running while its launcher still prepares what its program will see.
+    until(lambda: "sleep 1000" in place.living().values(), what="the pod's program runs")
     guardian = place.pid_of("guardian", "a")
     assert guardian is not None
+    assert {*host.descendants(guardian)} <= {*place.living()}, "none is missed by counting"
     os.kill(guardian, signal.SIGTERM)
     until(place.is_empty, what="nothing of the lab lives")
     record = place.record("a")
