@@ -110,7 +110,8 @@ def etcd(program: ProgramFile, *, data: Path, run: Path) -> Component:
             # A lab that loses power is made anew, so nothing waits for the disk.
             "--unsafe-no-fsync",
             # A lone member waits out one election timeout: 40 ms to ready instead of 400.
-            "--heartbeat-interval=10",
+            # Its clock ticks at the heartbeat, and each tick costs: no shorter than it must be.
+            "--heartbeat-interval=20",
             "--election-timeout=100",
             "--log-outputs=stderr",
             "--log-level=warn",
@@ -183,6 +184,9 @@ def api_server(
             "--audit-log-maxsize=20",
             "--audit-log-maxbackup=1",
             "--profiling=false",
+            # Fairness among many clients: nothing to share out here. Without it the API is
+            # ready 0.3 s sooner, since its twenty objects need not be made first.
+            "--enable-priority-and-fairness=false",
         ),
         env={},
         needs=frozenset({"etcd"}),
