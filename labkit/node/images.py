@@ -66,6 +66,15 @@ class Image:
     fixed_ports: Mapping[str, frozenset[int]] = field(default_factory=dict)
     shells: tuple[str, ...] = ()
 
+    def arguments(self, container: Mapping[str, Any]) -> list[str] | None:
+        """What a container starts the image's own program with; None when it starts another."""
+        command = [str(word) for word in container.get("command") or ()]
+        args = [str(word) for word in container.get("args") or ()]
+        if not command:
+            return args or list(self.args)
+        is_own = bool(self.place) and command[0] in (self.place, *self.copies)
+        return [*command[1:], *args] if is_own else None
+
     def with_own_ports(self, args: Sequence[str]) -> list[str]:
         """``args`` with the ports spelt out that the program would otherwise choose itself."""
         told = {word.partition("=")[0] for word in args}
@@ -161,6 +170,7 @@ BUILT_IN: tuple[Image, ...] = (
         own_ports={
             "netexec": {"--http-port": 8080, "--udp-port": 8081},
             "test-webserver": {"--port": 80},
+            "grpc-health-checking": {"--port": 5000, "--http-port": 8080},
         },
         fixed_ports={"liveness": frozenset({8080})},
     ),

@@ -62,16 +62,15 @@ class Kitchen:
         takes without being asked to."""
         declared = frozenset(int(port["containerPort"]) for port in container.get("ports") or ())
         image = self.table.find(container["image"])
-        if image is None or container.get("command"):
-            return declared
-        return declared | image.ports_in(container.get("args") or image.args)
+        args = image.arguments(container) if image else None
+        return declared | image.ports_in(args) if image and args else declared
 
     def fixed_ports(self, container: Json) -> frozenset[int]:
         """Ports that a container listens on, on this machine too: its program cannot be told
         another, so two such containers cannot run at once."""
         image = self.table.find(container["image"])
-        args = container.get("args")
-        if image is None or container.get("command") or not args:
+        args = image.arguments(container) if image else None
+        if not image or not args:
             return frozenset()
         return image.fixed_ports.get(args[0], frozenset())
 
@@ -145,7 +144,10 @@ class Kitchen:
         """
         command, args = expand_command(container, env)
         if command:
-            return [*command, *args]
+            words = [*command[1:], *args]
+            if image.arguments(container) is not None:
+                words = image.with_own_ports(words)
+            return [command[0], *words]
         args = args or [expand(word, env) for word in image.args]
         args = image.with_own_ports(args)
         added = image.added.get(args[0], ()) if args else ()

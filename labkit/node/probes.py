@@ -1,11 +1,9 @@
 """Ask a container whether it is well: probes, and the lifecycle hooks that look like them.
 
-``Handler`` actions (exec, httpGet, tcpSocket, sleep) are carried out here; when to ask
+``Handler`` actions (exec, httpGet, tcpSocket, grpc, sleep) are carried out here; when to ask
 and what follows from the answers is ``ProbeLoop``'s part, with the kubelet's thresholds
 and texts (pkg/probe, pkg/kubelet/prober).  Where a pod's port really listens, and how a
 command runs inside a container, is told by a ``Surroundings`` object.
-
-gRPC probes are not offered: they fail with a line that says so.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from labkit.node import grpc
 from labkit.node.pod import Json
 
 _MAX_BODY = 10 * 1024  # the kubelet reads no more of a probe's answer
@@ -84,13 +83,14 @@ class Prober:
                 return await self._http_get(handler["httpGet"], where, timeout, purpose)
             if "tcpSocket" in handler:
                 return await self._tcp(handler["tcpSocket"], where, timeout)
+            if "grpc" in handler:
+                return await self._grpc(handler["grpc"], where, timeout, purpose)
             if "sleep" in handler:
                 await asyncio.sleep(float(handler["sleep"]["seconds"]))
                 return Answer(True)
         except Unreachable as error:
             return Answer(False, str(error))
-        kind = next((key for key in handler if key in ("grpc",)), "this kind of")
-        return Answer(False, f"labkit's node has no {kind} probes; use httpGet, tcpSocket or exec")
+        return Answer(False, "labkit's node knows exec, httpGet, tcpSocket, grpc and sleep")
 
     async def _exec(self, action: Json, where: Surroundings, timeout: float) -> Answer:  # noqa: ASYNC109
         argv = tuple(action.get("command") or ())
@@ -115,6 +115,35 @@ class Prober:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         return Answer(True)
+
+    async def _grpc(
+        self,
+        action: Json,
+        where: Surroundings,
+        timeout: float,  # noqa: ASYNC109
+        purpose: str,
+    ) -> Answer:
+        port = where.port_number(action["port"])
+        address = f"{where.pod_ip}:{port}"
+        real_host, real_port = where.dial(where.pod_ip, port)
+        agent = f"kube-{purpose}/{self._version}"
+        try:
+            async with asyncio.timeout(timeout):
+                status = await grpc.check(
+                    real_host, real_port, action.get("service") or "", authority=address,
+                    agent=agent,
+                )  # fmt: skip
+        except TimeoutError:
+            return Answer(False, f"timeout: health rpc did not complete within {timeout:g}s")
+        except grpc.CheckError as error:
+            return Answer(False, f"error: health rpc probe failed: {error}")
+        except OSError as error:
+            return Answer(
+                False, f'error: failed to connect service at "{address}": {_plain(error)}'
+            )
+        if status != "SERVING":
+            return Answer(False, f'service unhealthy (responded with "{status}")')
+        return Answer(True, "service healthy")
 
     async def _http_get(
         self,
