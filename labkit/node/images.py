@@ -123,9 +123,9 @@ class Image:
 
 _BAO_CONFIG = "/openbao/config/local.json"
 _VAULT_CONFIG = "/vault/config/local.json"
-# busybox's sh hands on every variable of its environment; dash, the sh of many systems, drops
-# those with a dash or a dot in their names, which keys of Secrets often have.  bash does not.
-_SHELLS = ("busybox", "bash")
+# In the image, sh hands on every variable of its environment.  So does bash; dash, the sh of
+# many systems, drops those with a dash or a dot in their names, as keys of Secrets often have.
+_SHELLS = ("bash",)
 
 BUILT_IN: tuple[Image, ...] = (
     Image(

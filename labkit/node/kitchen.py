@@ -230,7 +230,7 @@ class Kitchen:
                 yield Mount(program, place, read_only=True)
         shell = image.find_shell()
         if shell is not None:
-            # By a link of that name, from which busybox learns what it is to be.
+            # By a link of that name, which tells bash to be as sh is.
             link = folder / _SHELL_LINK
             make_private_dir(link.parent)
             link.unlink(missing_ok=True)
