@@ -17,7 +17,7 @@ import hvac
 
 from labkit import app, eso, vault
 from labkit.errors import ApiError, ClusterError, VaultError
-from labkit.kube import Kube, Object, is_condition, load_manifests
+from labkit.kube import Kube, Object, is_condition, load_manifests, namespaces
 from labkit.paths import manifest, write_private
 
 Progress = Callable[[str], None]
@@ -28,6 +28,11 @@ APPLICATION = ("04-external-secrets/my-db-credentials.yaml", "05-application/app
 STORE = "vault-backend"
 _SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease"}
 _OURS = {vault.NAMESPACE, eso.NAMESPACE}
+_IN_THE_BACKGROUND = {
+    "apiVersion": "v1",
+    "kind": "DeleteOptions",
+    "propagationPolicy": "Background",
+}
 
 
 @dataclass(frozen=True)
@@ -187,8 +192,8 @@ def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
         for obj in kube.list("v1", "Namespace")
         if obj["metadata"]["name"] not in _SYSTEM | _OURS
     ]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda name: _delete_namespace(kube, name, timeout=timeout), names))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(lambda name: namespaces.remove(kube, name, timeout=timeout), names))
     for kind in ("Deployment", "StatefulSet", "DaemonSet"):
         _delete_all(kube, "apps/v1", kind, namespace="default")
     for kind in ("Pod", "Secret", "ConfigMap"):
@@ -213,28 +218,7 @@ def _delete_all(
         if meta["name"] not in keep:
             path = resource.path(meta.get("namespace"), meta["name"])
             try:
-                kube.request("DELETE", path, body=_delete_options(propagationPolicy="Background"))
+                kube.request("DELETE", path, body=_IN_THE_BACKGROUND)
             except ApiError as error:
                 if error.status != 404:
                     raise
-
-
-def _delete_namespace(kube: Kube, name: str, *, timeout: float) -> None:
-    # Pods first and without grace: a namespace waits for the slowest of them.
-    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
-        _delete_all(kube, "apps/v1", kind, namespace=name)
-    pods = kube.resource("v1", "Pod").path(name)
-    kube.request("DELETE", pods, body=_delete_options(gracePeriodSeconds=1))
-    kube.delete("v1", "Namespace", name)
-    kube.wait(
-        kube.resource("v1", "Namespace"),
-        name,
-        None,
-        lambda seen: seen is None,
-        awaited="deleted",
-        timeout=timeout,
-    )
-
-
-def _delete_options(**fields: object) -> Object:
-    return {"apiVersion": "v1", "kind": "DeleteOptions", **fields}

@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from pods import pod
 
 from labkit.errors import ApiError, ClusterError, ManifestError, UsageError, WaitTimeout
-from labkit.kube import Kube, load_manifests, parse_manifests
+from labkit.kube import Kube, load_manifests, namespaces, parse_manifests
 from labkit.lab import Lab
 
 
@@ -141,3 +142,26 @@ def test_an_api_that_is_gone_says_so() -> None:
 def test_no_credential_shows_in_a_repr(kube: Kube) -> None:
     secret = kube.with_token("very-secret")
     assert "very-secret" not in f"{secret!r} {kube!r}"
+
+
+def test_a_namespace_goes_with_all_that_is_in_it(kube: Kube) -> None:
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "doomed"}})
+    kube.apply(config_map("a"), namespace="doomed")
+    kube.apply(pod("p"), namespace="doomed")
+    namespaces.remove(kube, "doomed")
+    assert kube.get("v1", "Namespace", "doomed") is None
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "doomed"}})
+    assert kube.get("v1", "ConfigMap", "a", "doomed") is None, "nothing of it comes back"
+    namespaces.remove(kube, "doomed")
+    namespaces.remove(kube, "doomed")
+
+
+def test_a_namespace_that_something_holds_says_what(kube: Kube, namespace: str) -> None:
+    held = config_map("held")
+    held["metadata"] = {"name": "held", "finalizers": ["example.com/hold"]}
+    kube.apply(held, namespace=namespace)
+    with pytest.raises(WaitTimeout) as failure:
+        namespaces.remove(kube, namespace, timeout=6)
+    assert "example.com/hold" in failure.value.seen
+    kube.patch("v1", "ConfigMap", "held", {"metadata": {"finalizers": None}}, namespace)
+    namespaces.remove(kube, namespace)
