@@ -57,24 +57,30 @@ GROUPS = (
 )
 
 
-_LISTENS_ON_8080 = (
-    "tcp:8080 liveness probe",
-    "should be restarted with a /healthz http liveness probe",
-    "monotonically increasing restart count",
+_FIGHTS = (
+    # Their server, `agnhost liveness`, cannot be told another port than 8080, and a lab's
+    # containers share this machine's ports.
+    (
+        "tcp:8080 liveness probe",
+        "should be restarted with a /healthz http liveness probe",
+        "monotonically increasing restart count",
+    ),
+    # With path rewriting, /tmp is this machine's own for all of them.
+    ('exec "cat /tmp/health" liveness probe',),
 )
-"""Their server, ``agnhost liveness``, cannot be told another port, and a lab's containers
-share this machine's ports: so they run one after the other."""
+"""Words in the names of tests that get in each other's way: those of an entry run one after
+the other."""
 
 _LONG = ("Probing container", "[Slow]", "issue 500 podspec updates")
 
 
 def in_parts(tests: Sequence[str], count: int) -> list[list[str]]:
     """``tests`` in ``count`` parts that may run side by side, the long ones spread."""
-    alone = [test for test in tests if any(words in test for words in _LISTENS_ON_8080)]
-    others = [test for test in tests if test not in alone]
+    fights = [[t for t in tests if any(words in t for words in fight)] for fight in _FIGHTS]
+    others = [test for test in tests if not any(test in fight for fight in fights)]
     others.sort(key=lambda test: not any(words in test for words in _LONG))
-    count = max(1, count - bool(alone))
-    parts = [alone, *(others[number::count] for number in range(count))]
+    count = max(1, count - len(list(filter(None, fights))))
+    parts = [*fights, *(others[number::count] for number in range(count))]
     return [part for part in parts if part]
 
 
