@@ -22,13 +22,17 @@ FILE = Path(__file__).parent.parent / "known_misses.toml"
 
 @dataclass(frozen=True)
 class Miss:
-    """A test that is known to fail in ``modes``, and why; ``only_as_root``: where root runs
-    the lab."""
+    """A test that is known to fail in ``modes``, and why.
+
+    ``only_as_root``: where root runs the lab.  ``not_run``: it is not even tried, since
+    what it does would be done to this machine.
+    """
 
     test: str
     modes: tuple[str, ...]
     reason: str
     only_as_root: bool = False
+    not_run: bool = False
 
     def holds_in(self, mode: str) -> bool:
         """Whether the test is to fail in ``mode`` here."""
@@ -57,6 +61,7 @@ def read(path: Path = FILE) -> list[Miss]:
                 tuple(entry["modes"]),
                 " ".join(entry["reason"].split()),
                 bool(entry.get("only_as_root")),
+                bool(entry.get("not_run")),
             )
             for entry in entries
             for test in entry["tests"]

@@ -7,13 +7,14 @@ own, and upstream's own runner has them side by side too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,13 @@ class Result:
 def list_tests(program: Path) -> list[str]:
     """The full names of all tests in the binary.  Raises LabError when it cannot say."""
     with tempfile.TemporaryDirectory(prefix="lke") as folder:
-        report = Path(folder) / "report.json"
-        argv = (
-            str(program),
-            "--ginkgo.dry-run",
-            "--ginkgo.silence-skips",
-            f"--ginkgo.json-report={report}",
-        )
-        _run(argv, Path(folder) / "log", _LIST_LIMIT)
+        report, log = Path(folder) / "report.json", Path(folder) / "log"
+        argv = (str(program), "--ginkgo.dry-run", f"--ginkgo.json-report={report}")
+        with _started(argv, log) as process:
+            try:
+                process.wait(_LIST_LIMIT)
+            except subprocess.TimeoutExpired as error:
+                raise LabError("e2e.test did not list its tests", seen=_last_lines(log)) from error
         return [_name(spec) for spec in _specs(report)]
 
 
@@ -63,46 +63,54 @@ def run(
 ) -> list[Result]:
     """Run each part's tests in a process of its own; its output goes to a file in ``logs``.
 
-    Raises LabError when a process gives no report.
+    Raises LabError when a process gives no report.  Nothing is left running in any case.
     """
     make_private_dir(logs)  # tests print what containers see: tokens, too
+    found: list[Result] = []
+    with contextlib.ExitStack() as stack:
+        waiting = {}
+        for number, tests in enumerate(parts):
+            log = logs / f"part-{number}.log"
+            argv = _argv(program, tests, kubeconfig=kubeconfig, kubectl=kubectl, log=log)
+            waiting[number] = stack.enter_context(_started(argv, log))
+        deadline = time.monotonic() + _LIMIT + 60
+        while waiting:
+            time.sleep(0.5)
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"Upstream's tests took longer than {_LIMIT:.0f} s", todo=f"See {logs}."
+                )
+            for number in [n for n, process in waiting.items() if process.poll() is not None]:
+                del waiting[number]
+                results = _read(parts[number], logs / f"part-{number}.log")
+                passed = sum(result.passed for result in results)
+                say(f"part {number + 1} of {len(parts)}: {passed} of {len(results)} passed")
+                found += results
+    return found
 
-    def run_part(number: int) -> list[Result]:
-        found = _run_part(
-            program,
-            parts[number],
-            kubeconfig=kubeconfig,
-            kubectl=kubectl,
-            log=logs / f"part-{number}.log",
-        )
-        failed = [result for result in found if not result.passed]
-        say(f"part {number + 1} of {len(parts)}: {len(found) - len(failed)} of {len(found)} passed")
-        return found
 
-    with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
-        return [result for found in pool.map(run_part, range(len(parts))) for result in found]
-
-
-def _run_part(
+def _argv(
     program: Path, tests: Sequence[str], *, kubeconfig: Path, kubectl: Path, log: Path
-) -> list[Result]:
-    report = log.with_suffix(".json")
-    report.unlink(missing_ok=True)
+) -> tuple[str, ...]:
     names = "|".join(re.escape(test) for test in tests)
-    argv = (
+    return (
         str(program),
         "--provider=skeleton",
         f"--kubeconfig={kubeconfig}",
         f"--kubectl-path={kubectl}",
         f"--ginkgo.focus= ({names})$",  # before it stands the suite's title
-        f"--ginkgo.json-report={report}",
+        f"--ginkgo.json-report={log.with_suffix('.json')}",
         "--ginkgo.no-color",
         f"--ginkgo.timeout={_LIMIT:.0f}s",
         "--num-nodes=1",
         "--allowed-not-ready-nodes=0",
         "--disable-log-dump",
     )
-    _run(argv, log, _LIMIT + 60)
+
+
+def _read(tests: Sequence[str], log: Path) -> list[Result]:
+    """What a process found about its ``tests``.  Its exit code says less than its report."""
+    report = log.with_suffix(".json")
     if not report.exists():
         raise LabError(
             "Upstream's tests did not run to their end", seen=_last_lines(log), todo=f"See {log}."
@@ -111,22 +119,21 @@ def _run_part(
     return [_result(test, by_name.get(test)) for test in tests]
 
 
-def _run(argv: Sequence[str], log: Path, limit: float) -> None:
-    """Run to the end.  The exit code is of no interest: the report says more."""
+@contextlib.contextmanager
+def _started(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The program running with its output in ``log``; killed if it runs when the block ends."""
+    log.with_suffix(".json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="lke") as scratch, log.open("wb") as output:
         # The program leaves files of its own behind in the temp folder.
         env = {**os.environ, "TMPDIR": scratch, "no_proxy": _LOCAL, "NO_PROXY": _LOCAL}
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
+        )
         try:
-            subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                timeout=limit, check=False, env=env,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise LabError(
-                f"{Path(argv[0]).name} took longer than {limit:.0f} s",
-                seen=_last_lines(log),
-                todo=f"See {log}.",
-            ) from error
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _last_lines(log: Path) -> str:
