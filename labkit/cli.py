@@ -111,8 +111,10 @@ def take_tour(
 def reset(name: Name = _DEFAULT) -> None:
     """Back to a clean lab: whatever you made in it is removed."""
     started = time.monotonic()
-    labs.attach(name).reset(progress=_note)
+    lab = labs.attach(name)
+    lab.reset(progress=_note)
     typer.echo(f"The lab {name} is clean after {time.monotonic() - started:.1f} s.")
+    typer.echo(f"  The app's page is now at {lab.app.url}")
 
 
 @app.command()

@@ -8,8 +8,10 @@ came from is known to ``launch`` alone.  Start, stop, apply and reset are safe t
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,18 +74,48 @@ def up(
     paths = LabPaths.of(name)
     wanted = vault.engine(engine) if engine else None
     needed = wanted or vault.ENGINES["openbao"]
+    if wanted and (record := launch.running(name)):
+        _check_engine(Lab(paths, record), wanted)  # before its program is built for minutes
     programs.ensure((*launch.PROGRAMS, "external-secrets", "kubectl", needed.program))
     lab = Lab(paths, launch.bring_up(name, sync=sync, on_progress=progress))
+    with _alone(paths, progress):
+        _bring_up_workloads(lab, wanted, needed, progress)
+    return lab
+
+
+@contextlib.contextmanager
+def _alone(paths: LabPaths, progress: Progress) -> Iterator[None]:
+    """Keep others from bringing up this lab's workloads meanwhile: Vault is initialised once."""
+    with contextlib.ExitStack() as held:
+        lock = os.open(paths.root / "workloads.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"Waiting for another command that works on the lab {paths.name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check_engine(lab: Lab, wanted: Engine | None) -> Engine | None:
+    """The engine that runs in the lab, if any.  Raises LabError when it is not ``wanted``."""
     running = workloads.engine_of(lab.api)
     if running and wanted and running != wanted:
         raise LabError(
-            f"The lab {name} runs {running.title}",
+            f"The lab {lab.name} runs {running.title}",
             seen=f"--vault {wanted.name}",
-            todo=f"Take it down first (`labkit down --name {name}`), or give the new one a name.",
+            todo=f"Take it down first (`labkit down --name {lab.name}`), "
+            "or give the new one a name.",
         )
+    return running
+
+
+def _bring_up_workloads(
+    lab: Lab, wanted: Engine | None, needed: Engine, progress: Progress
+) -> None:
+    running = _check_engine(lab, wanted)
     if not running or not workloads.is_up(lab.api):
         workloads.bring_up(lab.api, lab.setup_for(running or needed), progress=progress)
-    return lab
 
 
 def attach(name: str | None = None) -> Lab:

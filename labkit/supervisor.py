@@ -11,6 +11,7 @@ It is not started by hand: ``launch`` and ``guardian`` do that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import json
@@ -54,6 +55,7 @@ class Supervisor:
         self._chronicle = Chronicle(paths, report)
         self._run = Path(self._chronicle.record.run)
         self._stopping = asyncio.Event()
+        self._is_removed = False
 
     async def serve(self) -> int:
         """Everything; the exit code."""
@@ -71,6 +73,10 @@ class Supervisor:
         await parts.stop()
         leftovers.remove_folder(self._paths.etcd)  # large, and of no use to a later lab
         watch.cancel()
+        if self._is_removed:
+            leftovers.remove_folder(self._paths.root)
+            with contextlib.suppress(OSError):  # others' labs, or never made anew
+                self._paths.root.parent.rmdir()
         if os.getppid() != self._guardian:
             problem = problem or _ORPHANED
             log.error("the guardian was killed: clearing up in its place")
@@ -141,8 +147,11 @@ class Supervisor:
         That is when its folder was removed, as nothing then leads to it; and where the
         kernel does not tell of a parent's end, when the guardian has ended.
         """
-        while os.getppid() == self._guardian and self._paths.ledger.exists():  # noqa: ASYNC110 - files
+        # Not by name: a container that starts at that moment makes the folder anew.
+        ledger = os.open(self._paths.ledger, os.O_RDONLY | os.O_CLOEXEC)
+        while os.getppid() == self._guardian and os.fstat(ledger).st_nlink:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY)
+        self._is_removed = not os.fstat(ledger).st_nlink
         log.error("the guardian or the lab's folder is gone")
         self._stopping.set()
 

@@ -136,6 +136,11 @@ def _replace_vault(kube: Kube, client: hvac.Client, *, timeout: float) -> None:
     )
 
 
+def is_available(deployment: Object | None) -> bool:
+    """Whether a pod of the Deployment is there to do its work."""
+    return bool(((deployment or {}).get("status") or {}).get("availableReplicas"))
+
+
 def is_started(pod: Object) -> bool:
     """Whether the pod's phase is Running (ready or not)."""
     return bool((pod.get("status") or {}).get("phase") == "Running")
@@ -165,7 +170,8 @@ def is_up(kube: Kube) -> bool:
     """Whether the app's page shows a synced secret and Vault is open: nothing to do."""
     try:
         secret = kube.get(eso.API, "ExternalSecret", app.EXTERNAL_SECRET, app.NAMESPACE)
-        if not is_condition(secret, "Ready"):
+        operator = kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)
+        if not is_condition(secret, "Ready") or not is_available(operator):
             return False
         client = vault.open_client(kube)
         return vault.is_active(client) and bool(app.App(kube, "").credentials().get("version"))

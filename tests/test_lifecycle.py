@@ -195,3 +195,11 @@ def _up_time() -> float:
             assert place.run("kernel", "a")[0] == 0
             _measured.append(time.monotonic() - began)
     return _measured[0]
+
+
+def test_two_ups_at_once_end_in_one_whole_lab(place: Home) -> None:
+    both = [place.begin("up", "--name", "a", "--json") for _ in range(2)]
+    said = [process.communicate(timeout=180)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    code, found = place.run("status", "--name", "a", "--json")
+    assert (code, '"ready": true' in found) == (0, True), found

@@ -32,6 +32,7 @@ from typing import Any
 
 from labkit import programs
 from labkit.errors import LabError, UsageError
+from labkit.node.environment import STANDARD_PATH
 
 _KEYS = frozenset({"program", "args", "env"})
 
@@ -158,7 +159,12 @@ BUILT_IN: tuple[Image, ...] = (
         (sys.executable, "-m", "labkit.demo_app"),
         env={"SECRETS_DIR": "/secrets", "HOST": "127.0.0.1"},
     ),
-    Image("docker.io/library/python", (), args=(sys.executable,)),
+    Image(
+        "docker.io/library/python",
+        (),
+        args=("python3",),
+        env={"PATH": f"{Path(sys.executable).parent}:{STANDARD_PATH}"},
+    ),
     Image("docker.io/library/busybox", (), args=("sh",), shells=_SHELLS),
     Image(
         "registry.k8s.io/e2e-test-images/agnhost",
@@ -182,7 +188,10 @@ BUILT_IN: tuple[Image, ...] = (
 class ImageTable:
     """The rows by repository; a later row replaces an earlier one of that name."""
 
-    def __init__(self, rows: Iterable[Image] = BUILT_IN) -> None:
+    def __init__(
+        self, rows: Iterable[Image] = BUILT_IN, *, source: Path = Path("images.toml")
+    ) -> None:
+        self.source = source
         self._rows = {row.repository: row for row in rows}
 
     def find(self, image: str) -> Image | None:
@@ -198,7 +207,7 @@ class ImageTable:
         """Why ``image`` cannot run here and what can: for the pod's status."""
         return (
             f'image "{image}" has no local program; known: {", ".join(self.known)}; '
-            "a row in images.toml adds one"
+            f"add a row to {self.source}, then run labkit down and labkit up"
         )
 
 
@@ -223,7 +232,7 @@ def load_table(state_root: Path) -> ImageTable:
     named = os.environ.get("LABKIT_IMAGES")
     path = Path(named) if named else state_root / "images.toml"
     if not named and not path.exists():
-        return ImageTable()
+        return ImageTable(source=path)
     try:
         found = tomllib.loads(path.read_text())
     except OSError as error:
@@ -232,7 +241,8 @@ def load_table(state_root: Path) -> ImageTable:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML", seen=str(error)) from error
-    return ImageTable([*BUILT_IN, *(_row(path, name, entry) for name, entry in found.items())])
+    rows = [_row(path, name, entry) for name, entry in found.items()]
+    return ImageTable([*BUILT_IN, *rows], source=path)
 
 
 def _row(path: Path, name: str, entry: Any) -> Image:

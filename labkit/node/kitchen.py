@@ -27,7 +27,7 @@ from labkit.node.environment import (
     service_environment,
 )
 from labkit.node.images import Image, ImageTable
-from labkit.node.mounts import SERVICE_ACCOUNT, Mode, Mount, User, View
+from labkit.node.mounts import SERVICE_ACCOUNT, Mode, Mount, User, View, is_covered, is_private
 from labkit.node.pod import Json, Pod
 from labkit.node.podworker import CannotStart, PodWorker
 from labkit.node.volumedirs import resolve_sub_path, sub_path
@@ -236,6 +236,13 @@ class Kitchen:
             link.unlink(missing_ok=True)
             link.symlink_to(shell)
             yield Mount(link, "/bin/sh", read_only=True)
+        else:
+            # A program of the user's own, with what lies beside it; never a whole home folder.
+            for word in image.program:
+                path = Path(word)
+                if path.is_absolute() and path.exists() and is_covered(path):
+                    seen = path.parent if not is_private(path.parent) else path
+                    yield Mount(seen, str(seen), read_only=True)
         for target, variable in image.files.items():
             source = folder / "image" / target.rpartition("/")[2]
             write_private(source, env.get(variable, ""))

@@ -174,6 +174,19 @@ def private_folders() -> tuple[str, ...]:
     return tuple(sorted(path for path in found if path != "/"))
 
 
+def is_private(path: Path) -> bool:
+    """Whether a folder is private as a whole, or holds one that is."""
+    return any(Path(folder).is_relative_to(path) for folder in private_folders())
+
+
+def is_covered(path: Path) -> bool:
+    """Whether a container does not see ``path`` unless it is bound, labkit's own files aside."""
+    covered = (*private_folders(), *_OWN)
+    return any(path.is_relative_to(folder) for folder in covered) and not any(
+        path.is_relative_to(known) for known in needed_files()
+    )
+
+
 @functools.cache
 def needed_files() -> tuple[str, ...]:
     """What programs of this Python need from folders that a container does not see."""
