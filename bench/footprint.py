@@ -23,29 +23,24 @@ _SETTLE = 15.0
 """Seconds after `up` before a lab counts as idle: caches are filled, leases are taken."""
 
 
-def measure(lab: Lab, seconds: float, say: Say) -> list[Measure]:
-    """Let the lab settle, then watch it for ``seconds``."""
+def measure(lab: Lab, windows: int, seconds: float, say: Say) -> list[Measure]:
+    """Let the lab settle, then watch it for so many windows of ``seconds`` each."""
     time.sleep(_SETTLE)
-    before = cpu_seconds(lab)
-    began = time.monotonic()
-    time.sleep(seconds)
-    after = cpu_seconds(lab)
-    window = time.monotonic() - began
-    spent = {
-        name: 100 * (after[name] - before.get(name, 0.0)) / window
-        for name in sorted(after, key=lambda name: before.get(name, 0.0) - after[name])
-    }
+    shares = []
+    for _ in range(windows):
+        shares.append(_cpu_shares(lab, seconds))
+        each = ", ".join(f"{name} {share:.1f}" for name, share in shares[-1].items())
+        say(f"idle: {sum(shares[-1].values()):.1f} %: {each}")
     memory = {name: pss / _MIB for name, pss in memory_of(lab).items()}
-    say("idle: " + ", ".join(f"{name} {share:.1f} %" for name, share in spent.items()))
     say("memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()))
     return [
         Measure(
             "cpu",
             "idle, share of one core",
             "%",
-            (sum(spent.values()),),
-            note=f"over {window:.0f} s: {_largest(spent, '%')}",
-            details={"by_program": spent},
+            tuple(sum(share.values()) for share in shares),
+            note=f"over {seconds:.0f} s each; the last: {_largest(shares[-1], '%')}",
+            details={"by_program": shares},
         ),
         Measure(
             "memory",
@@ -56,6 +51,17 @@ def measure(lab: Lab, seconds: float, say: Say) -> list[Measure]:
             details={"by_program": memory},
         ),
     ]
+
+
+def _cpu_shares(lab: Lab, seconds: float) -> dict[str, float]:
+    """Percent of one core by program over the next ``seconds``, the largest first."""
+    before = cpu_seconds(lab)
+    began = time.monotonic()
+    time.sleep(seconds)
+    after = cpu_seconds(lab)
+    window = time.monotonic() - began
+    spent = {name: 100 * (after[name] - before.get(name, 0.0)) / window for name in after}
+    return dict(sorted(spent.items(), key=lambda pair: -pair[1]))
 
 
 def _largest(shares: dict[str, float], unit: str) -> str:
