@@ -16,6 +16,7 @@ from typing import Any
 
 from labkit import record
 from labkit.cluster.keeper import ProgramStatus
+from labkit.ledger import Ledger
 from labkit.paths import LabPaths
 from labkit.record import Record
 
@@ -27,11 +28,13 @@ _GATHER = 0.05  # changes within this time (seconds) are written together
 class Chronicle:
     """The record as it changes, and the news of a start for the command that awaits it.
 
-    ``report`` is a socket; nobody need listen at its other end.
+    ``report`` is a socket; nobody need listen at its other end.  Nothing is written when
+    the lab's folder was removed (``ledger`` tells): another lab may have its place by then.
     """
 
-    def __init__(self, paths: LabPaths, report: int) -> None:
+    def __init__(self, paths: LabPaths, report: int, ledger: Ledger) -> None:
         self._path = paths.record
+        self._ledger = ledger
         self._report = report
         begun = record.read(self._path)
         self.record = begun or Record(name=paths.name, phase="starting")
@@ -49,12 +52,16 @@ class Chronicle:
             self._pending.cancel()
             self._pending = None
         self.record = replace(self.record, **changes)
-        self.record.write(self._path)
+        self._save()
+
+    def _save(self) -> None:
+        if self._ledger.is_in_place:
+            self.record.write(self._path)
 
     def _write_patiently(self) -> None:
         self._pending = None
         try:
-            self.record.write(self._path)
+            self._save()
         except OSError as error:  # a full disk, say: the lab runs on, and the next may succeed
             log.warning("the record was not written: %s", error)
 

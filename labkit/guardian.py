@@ -157,6 +157,8 @@ class Guardian:
 
     def _conclude(self, code: int) -> None:
         """Record what the supervisor itself did not get to write."""
+        if not self._ledger.is_in_place:  # the record there is not this lab's, if there is one
+            return
         found = record.read(self._paths.record)
         if found is None or found.phase in ("stopped", "failed"):
             return

@@ -317,7 +317,8 @@ def _run_folder(paths: LabPaths) -> Path | None:
     """The folder of sockets that the record names, whatever its format, if it is the lab's."""
     try:
         run = Path(json.loads(paths.record.read_bytes())["run"])
-        is_ours = run.name.startswith("labkit-") or run == paths.root / "run"
+        is_inside = run.parent == paths.root and run.name.startswith(leftovers.RUN_PREFIX)
+        is_ours = run.name.startswith("labkit-") or is_inside
         return run if is_ours and run.is_absolute() and run.stat().st_uid == os.getuid() else None
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -20,19 +20,30 @@ class Ledger:
 
     Lines are only ever added; a pid that was used again since is told apart by the
     start time and, as that counts from the boot, by the boot.
+
+    Whoever has entered a process keeps the file open: should somebody remove it, and a new
+    lab put its own in that place, the two are not taken for each other.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._fd: int | None = None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that was written to is still there: not so when it was removed.
+
+        What stands at the lab's paths from then on belongs to nobody, or to another lab.
+        """
+        return self._fd is None or os.fstat(self._fd).st_nlink > 0
 
     def add(self, pid: int, start_time: float, name: str) -> None:
         """Enter a process.  Raises OSError when the file cannot be written."""
         line = f"{pid} {start_time!r} {host.boot_id()} {name}\n".encode()
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+        if self._fd is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, 0o600)
+        os.write(self._fd, line)
 
     def add_self(self, name: str) -> None:
         """Enter this process."""
@@ -41,7 +52,7 @@ class Ledger:
     def living(self) -> list[tuple[int, float]]:
         """The entries that still run.  A torn last line is passed over."""
         try:
-            lines = self.path.read_text(errors="replace").splitlines()
+            lines = self._read().decode(errors="replace").splitlines()
         except OSError:
             return []
         entries = []
@@ -51,3 +62,8 @@ class Ledger:
                 if boot == host.boot_id():
                     entries.append((int(pid), float(began)))
         return [entry for entry in dict.fromkeys(entries) if host.is_same_process(*entry)]
+
+    def _read(self) -> bytes:
+        if self._fd is None:
+            return self.path.read_bytes()
+        return os.pread(self._fd, os.fstat(self._fd).st_size, 0)

@@ -18,6 +18,8 @@ from pathlib import Path
 from labkit import host
 from labkit.ledger import Ledger
 
+RUN_PREFIX = "run-"
+"""How the name of a run folder inside a lab's own folder begins."""
 _LONGEST_SOCKET = 100  # bytes; the kernel's limit is 107 on Linux, 103 on macOS
 _SOCKET_NAMES = "labkit-golden-01234567/run/etcd.sock"  # the longest below a run folder
 
@@ -25,12 +27,14 @@ _SOCKET_NAMES = "labkit-golden-01234567/run/etcd.sock"  # the longest below a ru
 def choose_run_folder(root: Path) -> Path:
     """A folder, not there yet, whose path leaves room for the names of unix sockets.
 
-    ``root/run`` where that is short enough, else one below the temp folder with a name
-    that nobody can guess.  Raises OSError when there is no such place.
+    In ``root`` where that is short enough, else in the temp folder.  The name is another one
+    for each start, so that a lab which ends never removes a later one's; in the temp folder
+    it is one that nobody can guess.  Raises OSError when there is no such place.
     """
     unique = f"labkit-{os.urandom(6).hex()}"
+    inside = f"{RUN_PREFIX}{os.urandom(2).hex()}"
     places = [os.environ.get("TMPDIR") or "/tmp", "/tmp"]  # noqa: S108 - made new, mode 0700
-    for folder in (root / "run", *(Path(place) / unique for place in places)):
+    for folder in (root / inside, *(Path(place) / unique for place in places)):
         longest = os.fsencode(folder / _SOCKET_NAMES)
         if len(longest) <= _LONGEST_SOCKET and os.access(folder.parent, os.W_OK | os.X_OK):
             return folder

@@ -48,14 +48,16 @@ _ORPHANED = Problem(
 class Supervisor:
     """Runs one lab from its start until it is told to stop."""
 
-    def __init__(self, paths: LabPaths, *, guardian: int, report: int, lock: int) -> None:
+    def __init__(
+        self, paths: LabPaths, ledger: Ledger, *, guardian: int, report: int, lock: int
+    ) -> None:
         self._paths = paths
+        self._ledger = ledger
         self._guardian = guardian
         self._lock = lock
-        self._chronicle = Chronicle(paths, report)
+        self._chronicle = Chronicle(paths, report, ledger)
         self._run = Path(self._chronicle.record.run)
         self._stopping = asyncio.Event()
-        self._is_removed = False
 
     async def serve(self) -> int:
         """Everything; the exit code."""
@@ -71,16 +73,18 @@ class Supervisor:
             await self._stopping.wait()
         self._conclude("stopping", detail="Stopping")
         await parts.stop()
-        leftovers.remove_folder(self._paths.etcd)  # large, and of no use to a later lab
         watch.cancel()
-        if self._is_removed:
+        if self._ledger.is_in_place:
+            leftovers.remove_folder(self._paths.etcd)  # large, and of no use to a later lab
+        elif not self._paths.ledger.exists():
+            # What a container that was just beginning has made anew; no other lab's.
             leftovers.remove_folder(self._paths.root)
             with contextlib.suppress(OSError):  # others' labs, or never made anew
                 self._paths.root.parent.rmdir()
         if os.getppid() != self._guardian:
             problem = problem or _ORPHANED
             log.error("the guardian was killed: clearing up in its place")
-            leftovers.kill_all(Ledger(self._paths.ledger), below=os.getpid())
+            leftovers.kill_all(self._ledger, below=os.getpid())
             leftovers.remove_folder(self._run)
         self._conclude("failed" if problem else "stopped", detail="", error=problem, programs=())
         if problem:
@@ -147,11 +151,8 @@ class Supervisor:
         That is when its folder was removed, as nothing then leads to it; and where the
         kernel does not tell of a parent's end, when the guardian has ended.
         """
-        # Not by name: a container that starts at that moment makes the folder anew.
-        ledger = os.open(self._paths.ledger, os.O_RDONLY | os.O_CLOEXEC)
-        while os.getppid() == self._guardian and os.fstat(ledger).st_nlink:  # noqa: ASYNC110
+        while os.getppid() == self._guardian and self._ledger.is_in_place:  # noqa: ASYNC110 - files
             await asyncio.sleep(_LOOK_EVERY)
-        self._is_removed = not os.fstat(ledger).st_nlink
         log.error("the guardian or the lab's folder is gone")
         self._stopping.set()
 
@@ -192,7 +193,8 @@ def main() -> None:
         raise SystemExit(1) from None
 
     async def serve() -> int:
-        return await Supervisor(paths, guardian=guardian, report=report, lock=lock).serve()
+        supervisor = Supervisor(paths, ledger, guardian=guardian, report=report, lock=lock)
+        return await supervisor.serve()
 
     raise SystemExit(asyncio.run(serve()))
 

@@ -94,7 +94,7 @@ def test_an_interrupted_up_takes_back_what_it_began(
     said, _ = command.communicate(timeout=60)
     assert command.returncode == code, said
     assert place.living() == {}
-    assert not (place.state / "a" / "run").exists()
+    assert not list((place.state / "a").glob("run*"))
     assert place.run("kernel", "a")[0] == 0
     assert_down(place, "a")
 
@@ -140,7 +140,7 @@ def test_a_lab_that_was_killed_says_so(place: Home, victim: str) -> None:
     code, said = place.run("status", "--name", "a")
     assert code == 1
     assert f"The lab's {victim}" in said
-    assert not (place.state / "a" / "run").exists()
+    assert not list((place.state / "a").glob("run*"))
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
@@ -203,3 +203,19 @@ def test_two_ups_at_once_end_in_one_whole_lab(place: Home) -> None:
     assert [process.returncode for process in both] == [0, 0], said
     code, found = place.run("status", "--name", "a", "--json")
     assert (code, '"ready": true' in found) == (0, True), found
+
+
+def test_a_new_lab_in_a_removed_ones_place_is_left_alone(place: Home) -> None:
+    assert place.run("kernel", "a")[0] == 0
+    old = [place.pid_of(role, "a") for role in ("guardian", "supervisor")]
+    assert all(old)
+    shutil.rmtree(place.state)
+    code, said = place.run("kernel", "a")
+    assert code == 0, said
+    before = place.pid_of("supervisor", "a")
+    until(
+        lambda: not any(pid in place.living() for pid in old),
+        what="the removed lab's processes end",
+    )
+    code, said = place.run("kernel", "a")
+    assert (code, place.pid_of("supervisor", "a")) == (0, before), said
