@@ -1,7 +1,6 @@
 """labkit: a real Kubernetes API, Vault and External Secrets Operator to learn with.
 
-import labkit
-lab = labkit.start()
+Begin with ``lab = labkit.start()``.
 """
 
 from __future__ import annotations

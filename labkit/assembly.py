@@ -25,6 +25,7 @@ from labkit.node.journal import JournalFile
 from labkit.node.mounts import Mode, has_pid_namespaces
 from labkit.node.network import ClusterNetwork, Directory, PortBlock
 from labkit.paths import LabPaths, state_root, write_private
+from labkit.tasks import together
 
 if TYPE_CHECKING:
     from labkit.node.agent import NodeAgent
@@ -86,7 +87,7 @@ class Parts:
             self._chronicle.change(server=plane.server, mode=mode)
             agent = self._make_agent(plane, network, mode, images)
             self._stops.append(("the node", lambda: agent.stop(grace=_CONTAINER_GRACE)))
-            await _together(plane.start_controllers(), agent.start())
+            await together(plane.start_controllers(), agent.start())
         finally:
             await asyncio.gather(probing, loading, return_exceptions=True)
 
@@ -137,16 +138,6 @@ class Parts:
                 await stop()
             except Exception:
                 log.exception("%s did not stop in good order", name)
-
-
-async def _together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all at once.  When one fails the others are cancelled, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
 
 
 def _find_programs() -> dict[str, programs.Program]:

@@ -11,14 +11,13 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from labkit import record
-from labkit.cluster.keeper import ProgramStatus
 from labkit.ledger import Ledger
 from labkit.paths import LabPaths
-from labkit.record import Record
+from labkit.record import Program, Record
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +70,12 @@ class Chronicle:
         self.change(detail=detail)
         self.tell({"detail": detail})
 
-    def program(self, status: ProgramStatus) -> None:
+    def program(self, status: Program) -> None:
         """A program of the control plane changed."""
         level = logging.WARNING if status.detail else logging.INFO
         log.log(level, "%s is %s %s", status.name, status.state, status.detail)
         found = {program.name: program for program in self.record.programs}
-        found[status.name] = record.Program(**asdict(status))
+        found[status.name] = status
         self.change(programs=tuple(found.values()))
 
     def tell(self, news: dict[str, Any]) -> None:

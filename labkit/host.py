@@ -15,7 +15,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 LINUX = sys.platform.startswith("linux")
@@ -217,6 +217,24 @@ def private_umask() -> Iterator[None]:
         os.umask(before)
 
 
+def succeeds(argv: Sequence[str | Path], *, timeout: float) -> bool:
+    """Whether a short command exits with 0 within ``timeout`` seconds.  It is not heard."""
+    import subprocess  # not for the guardian, which must stay tiny
+
+    try:
+        ended = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return ended.returncode == 0
+
+
 # Runs alone in a child: makes the namespaces that the container launcher makes, and a
 # mount, since some kernels allow the namespace and then refuse the mount (AppArmor's
 # restriction of unprivileged user namespaces).  Flags: <linux/sched.h>, <sys/mount.h>.
@@ -242,17 +260,4 @@ def can_mount_namespace() -> bool:
     """Whether a child may have its own mounts here.  Tried once, really, in a child."""
     if not LINUX:
         return False
-    import subprocess  # not for the guardian, which must stay tiny
-
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _MOUNT_PROBE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return probe.returncode == 0
+    return succeeds([sys.executable, "-I", "-S", "-c", _MOUNT_PROBE], timeout=20)

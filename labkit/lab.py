@@ -8,10 +8,9 @@ came from is known to ``launch`` alone.  Start, stop, apply and reset are safe t
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 Progress = Callable[[str], None]
+
+_PATIENCE = 180.0  # seconds that another command may work on the same lab
 
 
 def _silent(_: str) -> None:
@@ -78,23 +79,10 @@ def up(
         _check_engine(Lab(paths, record), wanted)  # before its program is built for minutes
     programs.ensure((*launch.PROGRAMS, "external-secrets", "kubectl", needed.program))
     lab = Lab(paths, launch.bring_up(name, sync=sync, on_progress=progress))
-    with _alone(paths, progress):
+    # Vault is initialised once: two `up` at a time would each hold half of its keys.
+    with launch.locked(paths, time.monotonic() + _PATIENCE, progress):
         _bring_up_workloads(lab, wanted, needed, progress)
     return lab
-
-
-@contextlib.contextmanager
-def _alone(paths: LabPaths, progress: Progress) -> Iterator[None]:
-    """Keep others from bringing up this lab's workloads meanwhile: Vault is initialised once."""
-    with contextlib.ExitStack() as held:
-        lock = os.open(paths.root / "workloads.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        held.callback(os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"Waiting for another command that works on the lab {paths.name}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _check_engine(lab: Lab, wanted: Engine | None) -> Engine | None:

@@ -28,7 +28,16 @@ from labkit.paths import LabPaths, folder_error, make_private_dir, state_root
 from labkit.record import Record
 from labkit.starting import TO_CLEAR_UP, start
 
-__all__ = ["PROGRAMS", "SYNC_MODES", "bring_down", "bring_up", "last_problem", "names", "running"]
+__all__ = [
+    "PROGRAMS",
+    "SYNC_MODES",
+    "bring_down",
+    "bring_up",
+    "last_problem",
+    "locked",
+    "names",
+    "running",
+]
 
 PROGRAMS = ("etcd", "etcdutl", "kube-apiserver", "kube-controller-manager")
 """What must be there before a lab can be brought up."""
@@ -65,7 +74,7 @@ def bring_up(
             "There is no such sync mode", seen=repr(sync), todo=f"Known: {', '.join(SYNC_MODES)}."
         )
     deadline = time.monotonic() + timeout
-    with _storage_explained(paths), _locked(paths, deadline, on_progress) as lock:
+    with _storage_explained(paths), locked(paths, deadline, on_progress) as lock:
         found = running(name)
         if found is not None:
             if sync is not None and found.sync != sync:
@@ -106,7 +115,7 @@ def bring_down(name: str) -> bool:
     if not paths.root.is_dir():
         return False
     deadline = time.monotonic() + 60.0
-    with _storage_explained(paths), _locked(paths, deadline, _silent, meanwhile=_ask_to_stop):
+    with _storage_explained(paths), locked(paths, deadline, _silent, meanwhile=_ask_to_stop):
         was_running = bool(Ledger(paths.ledger).living())
         if _ask_to_stop(paths):
             _wait_for_end(paths)
@@ -153,7 +162,7 @@ def _is_lab(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(
+def locked(
     paths: LabPaths,
     deadline: float,
     on_progress: Progress,
@@ -162,7 +171,8 @@ def _locked(
 ) -> Iterator[int]:
     """Hold the lab's lock; yields its descriptor.  ``meanwhile`` is called while it is busy.
 
-    Raises LabBusy when it is still another's at ``deadline``.
+    ``deadline`` is a time of ``time.monotonic``; raises LabBusy when the lock is still
+    another's then.
     """
     make_private_dir(paths.lock.parent)
     waiting = False

@@ -20,6 +20,7 @@ from labkit.paths import write_private
 VERSION = 1
 """Raise it when an older reader would misunderstand; an older file counts as missing."""
 
+ProgramState = Literal["starting", "running", "restarting", "stopped"]
 Phase = Literal["starting", "ready", "stopping", "stopped", "failed"]
 
 
@@ -64,14 +65,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Program:
-    """One program of the control plane; ``detail`` says why it was restarted."""
+    """One program of the control plane, as its keeper tells it.
+
+    ``detail`` says why it was restarted; ``pid`` is None while it does not run.
+    """
 
     name: str
     version: str
     pid: int | None = None
     start_time: float | None = None
     restarts: int = 0
-    state: str = "starting"
+    state: ProgramState = "starting"
     detail: str = ""
 
 

@@ -49,7 +49,7 @@ if stay:
 """Brings a lab up; with ``stay`` runs a pod in it and then lives on, as a kernel does."""
 
 
-def until(is_met: Callable[[], object], *, timeout: float = 60.0, what: str = "") -> None:
+def until(is_met: Callable[[], object], what: str = "", *, timeout: float = 60.0) -> None:
     """Poll a condition that nothing can be waited on for."""
     deadline = time.monotonic() + timeout
     while not is_met():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-import time
-from collections.abc import Callable
 
+import harness
 import psutil
 import pytest
 
@@ -15,13 +15,7 @@ from labkit import app, eso, vault, workloads
 from labkit.errors import LabError, WaitTimeout
 from labkit.lab import Lab
 
-
-def until(is_met: Callable[[], object], *, timeout: float = 30.0, what: str = "") -> None:
-    """Poll a condition that nothing can be waited on for."""
-    deadline = time.monotonic() + timeout
-    while not is_met():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.05)
+until = functools.partial(harness.until, timeout=30.0)
 
 
 def test_public_names() -> None:

@@ -18,10 +18,11 @@ from labkit.cluster import components, golden, kubeconfig, manifests, policies, 
 from labkit.cluster.admin import Admin
 from labkit.cluster.certs import Authority, TokenKey
 from labkit.cluster.components import Component, ProgramFile
-from labkit.cluster.keeper import Keeper, OnChange, ProgramStatus
+from labkit.cluster.keeper import Keeper, OnChange
 from labkit.errors import ProcessError
 from labkit.host import free_ports
 from labkit.paths import LabPaths, make_private_dir, write_private
+from labkit.record import Program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 _PORT_ATTEMPTS = 5
@@ -78,7 +79,7 @@ class ControlPlane:
         await self.stop()
 
     @property
-    def statuses(self) -> list[ProgramStatus]:
+    def statuses(self) -> list[Program]:
         """Each program as it is now, in start order."""
         return [keeper.status for keeper in self._keepers.values()]
 

@@ -12,15 +12,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from labkit.cluster.components import Component, Health
 from labkit.errors import ProcessError
 from labkit.process import Child, Command, describe_exit
-
-State = Literal["starting", "running", "restarting", "stopped"]
+from labkit.record import Program
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 15.0
@@ -28,20 +26,7 @@ _HEALTHY_AFTER = 30.0
 """A program that ran this long (seconds) starts again with the first pause."""
 
 
-@dataclass(frozen=True)
-class ProgramStatus:
-    """One program as the lab's record shows it.  ``detail`` says why it was restarted."""
-
-    name: str
-    version: str
-    pid: int | None = None
-    start_time: float | None = None
-    restarts: int = 0
-    state: State = "starting"
-    detail: str = ""
-
-
-OnChange = Callable[[ProgramStatus], None]
+OnChange = Callable[[Program], None]
 
 
 class Keeper:
@@ -56,7 +41,7 @@ class Keeper:
         on_change: OnChange,
     ) -> None:
         self.component = component
-        self.status = ProgramStatus(component.name, component.version)
+        self.status = Program(component.name, component.version)
         self._log = log
         self._healthy = healthy
         self._on_change = on_change

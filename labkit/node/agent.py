@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,7 +234,7 @@ class NodeAgent:
                 worker.object_changed(key)
 
 
-async def _patiently(work: Any, *, attempts: int = 40) -> None:
+async def _patiently(work: Callable[[], Awaitable[object]], *, attempts: int = 40) -> None:
     """Until the API server has read the rights that were just granted: a moment."""
     for left in range(attempts, -1, -1):
         try:

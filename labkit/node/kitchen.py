@@ -236,13 +236,11 @@ class Kitchen:
             link.unlink(missing_ok=True)
             link.symlink_to(shell)
             yield Mount(link, "/bin/sh", read_only=True)
-        else:
-            # A program of the user's own, with what lies beside it; never a whole home folder.
-            for word in image.program:
-                path = Path(word)
-                if path.is_absolute() and path.exists() and is_covered(path):
-                    seen = path.parent if not is_private(path.parent) else path
-                    yield Mount(seen, str(seen), read_only=True)
+        # A program of the user's own, with what lies beside it; never a whole home folder.
+        for path in map(Path, image.program):
+            if path.is_absolute() and path.exists() and is_covered(path):
+                seen = path if is_private(path.parent) else path.parent
+                yield Mount(seen, str(seen), read_only=True)
         for target, variable in image.files.items():
             source = folder / "image" / target.rpartition("/")[2]
             write_private(source, env.get(variable, ""))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 import labkit
-from labkit import paths
+from labkit import host, paths
 from labkit.node import launch
 from labkit.process import Command
 
@@ -106,11 +105,10 @@ class View:
 
     def _layout(self) -> list[str]:
         options: list[str] = []
-        hidden = private_folders()
-        for folder in hidden:
+        for folder in private_folders():
             options += ["--hide", folder]
         for path in needed_files():
-            if path.startswith(tuple(f"{parent}/" for parent in (*hidden, *_OWN))):
+            if _is_hidden(Path(path)):
                 options += ["--ro-bind", path, path]
         # Outer mount points first: a mount below another's would be covered by it.
         for mount in sorted(self.mounts, key=lambda each: each.target.count("/")):
@@ -181,10 +179,12 @@ def is_private(path: Path) -> bool:
 
 def is_covered(path: Path) -> bool:
     """Whether a container does not see ``path`` unless it is bound, labkit's own files aside."""
-    covered = (*private_folders(), *_OWN)
-    return any(path.is_relative_to(folder) for folder in covered) and not any(
-        path.is_relative_to(known) for known in needed_files()
-    )
+    return _is_hidden(path) and not any(path.is_relative_to(known) for known in needed_files())
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether ``path`` is below a folder that is covered in a container."""
+    return any(Path(folder) in path.parents for folder in (*private_folders(), *_OWN))
 
 
 @functools.cache
@@ -210,15 +210,5 @@ def has_pid_namespaces() -> bool:
     Some sandboxes allow new mounts and refuse a new /proc.
     """
     with tempfile.TemporaryDirectory(prefix="labkit-probe-") as folder:
-        try:
-            probe = subprocess.run(
-                [*_LAUNCHER, "--pids", "--root", folder, "--", "true"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-    return probe.returncode == 0
+        argv = [*_LAUNCHER, "--pids", "--root", folder, "--", "true"]
+        return host.succeeds(argv, timeout=20)

@@ -18,7 +18,8 @@ from aiohttp import WSMsgType, web
 
 from labkit.node import spdy
 from labkit.node.podworker import PodWorker
-from labkit.node.streams import Channels, Gone, together
+from labkit.node.streams import Channels, Gone
+from labkit.tasks import together
 
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = "v4.channel.k8s.io"

@@ -17,7 +17,8 @@ from labkit.errors import ProcessError
 from labkit.node import logs, streams
 from labkit.node.container import ContainerRun
 from labkit.node.execution import STDERR, STDIN, STDOUT, Execution, Wanted
-from labkit.node.streams import Channels, together
+from labkit.node.streams import Channels
+from labkit.tasks import together
 
 _T = TypeVar("_T")
 

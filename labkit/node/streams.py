@@ -12,9 +12,8 @@ declares ExtendWebSocketsToKubelet (pkg/registry/core/pod/rest/subresources.go).
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -123,13 +122,3 @@ class Channels:
         elif status["status"] != "Success":
             await self.send(ERROR, status["message"].encode())
         await self._socket.close()
-
-
-async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all of them at once.  What the first one raises ends the others, and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None

@@ -55,15 +55,6 @@ def run(
             raise
 
 
-def succeeds(argv: Sequence[str | Path]) -> bool:
-    """Whether a short command exits with 0."""
-    try:
-        ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return ended.returncode == 0
-
-
 def _end(child: subprocess.Popen[str]) -> None:
     """SIGTERM to the child's group, then SIGKILL to what is left of it."""
     for sig in (signal.SIGTERM, signal.SIGKILL):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import host
 from labkit.errors import ProgramError
 from labkit.programs import child
 from labkit.programs.store import Store
@@ -166,7 +167,7 @@ def _install_wheel(home: Path, seen: str, required: Version) -> None:
 
 def _installer() -> list[str]:
     """How to install into a folder: pip, or uv where the environment was made without pip."""
-    if child.succeeds([sys.executable, "-m", "pip", "--version"]):
+    if host.succeeds([sys.executable, "-m", "pip", "--version"], timeout=60):
         return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if uv:

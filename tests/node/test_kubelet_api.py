@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import os
@@ -9,13 +10,13 @@ import re
 import ssl
 import subprocess
 import termios
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import harness
 import psutil
 import pytest
 from pods import phase, pod, restarts, state, wait_pod, waiting_reason
@@ -23,6 +24,8 @@ from pods import phase, pod, restarts, state, wait_pod, waiting_reason
 from labkit import programs
 from labkit.kube import Kube, Object
 from labkit.lab import Lab
+
+until = functools.partial(harness.until, timeout=20.0)
 
 WEB = """
 import functools, os, http.server as h
@@ -80,14 +83,6 @@ def start(kube: Kube, namespace: str) -> Callable[[Object], None]:
         wait_pod(kube, namespace, name, lambda seen: "running" in state(seen), "running")
 
     return run
-
-
-def until(is_met: Callable[[], object], what: str, *, timeout: float = 20.0) -> None:
-    """Poll a condition that nothing tells of."""
-    deadline = time.monotonic() + timeout
-    while not is_met():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.05)
 
 
 # -- logs --------------------------------------------------------------------------------

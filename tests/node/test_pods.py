@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
-import time
-from collections.abc import Callable
 
+import harness
 from pods import (
     WRITE_FOREVER,
     events,
@@ -24,15 +24,9 @@ from pods import (
 from labkit.kube import Kube, Object
 from labkit.lab import Lab
 
+until = functools.partial(harness.until, timeout=20.0)
+
 MOUNTED = [{"name": "files", "mountPath": "/secrets"}]
-
-
-def until(is_met: Callable[[], object], what: str, *, timeout: float = 20.0) -> None:
-    """Poll a condition that no watch tells of."""
-    deadline = time.monotonic() + timeout
-    while not is_met():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.05)
 
 
 def swaps(lab: Lab, uid: str) -> list[Object]:
