@@ -11,8 +11,9 @@ from labkit.errors import LabError
 
 if TYPE_CHECKING:
     from labkit.lab import Lab, attach, start
+    from labkit.session import lesson
 
-__all__ = ["Lab", "LabError", "attach", "start"]
+__all__ = ["Lab", "LabError", "attach", "lesson", "start"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from labkit import lab
 
         return getattr(lab, name)
+    if name == "lesson":
+        from labkit.session import lesson
+
+        return lesson
     raise AttributeError(f"module 'labkit' has no attribute {name!r}")

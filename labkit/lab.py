@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import app as demo
-from labkit import environment, journey, launch, programs, status, vault, workloads
+from labkit import environment, journey, launch, position, programs, status, vault, workloads
 from labkit.errors import LabError, NoLab
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths
+from labkit.position import Position
 from labkit.record import Record
 from labkit.vault import Engine, Reviewer
 
@@ -69,6 +70,8 @@ def up(
 ) -> Lab:
     """Bring a lab up to the secret on the app's page; a no-op where it is there.
 
+    In a lesson, up to where that lesson begins: what the learner makes is left to them.
+
     ``engine`` and ``sync`` None keep those of a lab that runs already (OpenBao and watch
     for a new one).  Raises LabError when it runs another than the one asked for.
     """
@@ -102,8 +105,10 @@ def _bring_up_workloads(
     lab: Lab, wanted: Engine | None, needed: Engine, progress: Progress
 ) -> None:
     running = _check_engine(lab, wanted)
-    if not running or not workloads.is_up(lab.api):
-        workloads.bring_up(lab.api, lab.setup_for(running or needed), progress=progress)
+    here = lab.position
+    if not running or not workloads.is_up(lab.api, here):
+        setup = lab.setup_for(running or needed)
+        workloads.bring_up(lab.api, setup, position=here, progress=progress)
 
 
 def attach(name: str | None = None) -> Lab:
@@ -164,6 +169,11 @@ class Lab:
     def engine(self) -> Engine:
         """OpenBao or HashiCorp Vault: whichever runs in the cluster."""
         return workloads.engine_of(self.api) or vault.ENGINES["openbao"]
+
+    @property
+    def position(self) -> Position:
+        """Which lesson the lab is in, and what it therefore provides."""
+        return position.read(self.paths.position)
 
     @property
     def sync(self) -> str:
@@ -291,10 +301,19 @@ class Lab:
         )
 
     def reset(self, *, progress: Progress = _silent) -> None:
-        """Back to a clean lab: what ``up`` makes, and nothing else."""
+        """Back to a clean lab: what ``up`` makes, and nothing else; no lesson."""
+        self.move_to(Position(), progress=progress)
+
+    def move_to(self, there: Position, *, progress: Progress = _silent) -> None:
+        """Take away whatever was made in the lab and set it up as far as ``there`` says.
+
+        The same from any state, a half-broken one too; safe to repeat.
+        """
         setup = self.setup_for(self.engine)
+        # Written first: if this is interrupted, the next `up` goes on to the same place.
+        position.write(self.paths.position, there)
         workloads.clean(self.api, setup, progress=progress)
-        workloads.bring_up(self.api, setup, progress=progress)
+        workloads.bring_up(self.api, setup, position=there, progress=progress)
 
     def stop(self) -> None:
         """Stop everything of this lab; safe to repeat."""

@@ -124,6 +124,16 @@ class LabPaths:
         return self.root / "vault-token"
 
     @property
+    def position(self) -> Path:
+        """Which lesson the lab is in (see ``position``)."""
+        return self.root / "position.json"
+
+    @property
+    def progress(self) -> Path:
+        """What the learner has passed; outlives the lab (see ``progress``)."""
+        return self.root.with_name(f".{self.name}.progress.json")
+
+    @property
     def vault_unseal_key(self) -> Path:
         """Vault's one key share (0600)."""
         return self.root / "vault-unseal-key"

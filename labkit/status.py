@@ -8,10 +8,10 @@ import hvac
 import psutil
 import requests
 
-from labkit import app, launch, vault
+from labkit import app, launch, position, vault, workloads
 from labkit.errors import LabError
 from labkit.kube import Kube
-from labkit.paths import LabPaths
+from labkit.paths import DEFAULT_LAB, LabPaths
 
 
 def of(name: str) -> dict[str, Any]:
@@ -19,7 +19,8 @@ def of(name: str) -> dict[str, Any]:
 
     ``{"name", "ready", "kubeconfig", "sync", "mode", "vault": {"address", "version"},
     "app": {"url"}, "programs": [{"name", "version", "pid", "rss_bytes", "restarts"}]}``;
-    ``problem`` says what is wrong where something is.
+    ``lesson`` is the number of the lesson that it is in, or null, and ``problem`` says what
+    is wrong where something is.
     """
     paths = LabPaths.of(name)
     found: dict[str, Any] = {
@@ -45,28 +46,42 @@ def of(name: str) -> dict[str, Any]:
         }
         for program in record.programs
     ]
+    here = position.read(paths.position)
+    found["lesson"] = here.lesson
     try:
         kube = Kube.from_kubeconfig(paths.kubeconfig)
         found["app"]["url"] = app.address(kube) or None
         health = vault.health(vault.open_client(kube))
         found["vault"]["version"] = health.get("version")
-        shown = app.App(kube, "").credentials()
-        found["ready"] = bool(shown.get("version")) and not health.get("sealed")
-        if not found["ready"]:
-            found["problem"] = "Vault is sealed" if health.get("sealed") else shown.get("error")
+        if health.get("sealed"):
+            found["problem"] = f"Vault is sealed: `labkit up{_option(name)}` unseals it"
+        elif here.has("application"):
+            shown = app.App(kube, "").credentials()
+            found["ready"] = bool(shown.get("version"))
+            found["problem"] = None if found["ready"] else shown.get("error")
+        else:
+            found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
+    if not found["ready"] and not found.get("problem"):
+        found["problem"] = f"Something of it is missing: `labkit up{_option(name)}` mends it"
     return found
+
+
+def _option(name: str) -> str:
+    return "" if name == DEFAULT_LAB else f" --name {name}"
 
 
 def as_text(found: dict[str, Any]) -> str:
     """The same for people."""
     lines = [f"The lab {found['name']} is {'ready' if found['ready'] else 'not ready'}."]
+    if found.get("lesson") is not None:
+        lines.append(f"  It is in lesson {found['lesson']:02}; `labkit reset` ends that.")
     if found.get("problem"):
         lines.append(f"  {found['problem']}")
     if found["programs"]:
         lines += [
-            f"  App:        {found['app']['url']}",
+            f"  App:        {found['app']['url'] or 'not deployed'}",
             f"  Vault:      {found['vault']['address']} ({found['vault']['version']})",
             f"  Kubeconfig: {found['kubeconfig']}",
             f"  Secrets reach files in sync mode {found['sync']}; volumes by {found['mode']}",

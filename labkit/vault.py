@@ -183,18 +183,19 @@ def _is_active_yet(client: hvac.Client) -> bool:
         return False
 
 
-def configure(client: hvac.Client, *, reviewer: Reviewer) -> None:
-    """Everything that the course expects of Vault; safe to repeat, changes no secret.
-
-    An audit device on the pod's standard output, a KV v2 mount, Kubernetes auth that
-    trusts the cluster, one policy that reads one path, one role bound to one
-    ServiceAccount.
-    """
-    with _explained("configure"):
+def open_store(client: hvac.Client) -> None:
+    """An audit device on the pod's standard output and a KV v2 mount; safe to repeat."""
+    with _explained("enable its audit device and its KV mount"):
         if not client.sys.list_enabled_audit_devices()["data"]:
             client.sys.enable_audit_device("file", path="stdout", options={"file_path": "stdout"})
         if f"{MOUNT}/" not in client.sys.list_mounted_secrets_engines()["data"]:
             client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
+
+
+def trust_cluster(client: hvac.Client, *, reviewer: Reviewer) -> None:
+    """Kubernetes auth that asks this cluster, and a policy that reads one path; safe to
+    repeat.  Nobody can log in yet: that takes a role."""
+    with _explained("trust the cluster"):
         if "kubernetes/" not in client.sys.list_auth_methods()["data"]:
             client.sys.enable_auth_method("kubernetes")
         client.auth.kubernetes.configure(
@@ -204,7 +205,12 @@ def configure(client: hvac.Client, *, reviewer: Reviewer) -> None:
             disable_local_ca_jwt=reviewer.jwt is not None,
         )
         client.sys.create_or_update_policy(POLICY, POLICY_TEXT)
-        namespace, account = READER
+
+
+def admit_reader(client: hvac.Client) -> None:
+    """One role, bound to one ServiceAccount (READER) for one audience; safe to repeat."""
+    namespace, account = READER
+    with _explained(f"create the role {ROLE}"):
         client.auth.kubernetes.create_role(
             ROLE,
             bound_service_account_names=[account],
@@ -251,6 +257,22 @@ def read(client: hvac.Client, *, key: str = KEY) -> dict[str, str] | None:
     return cast("dict[str, str]", answer["data"]["data"])
 
 
+def may(client: hvac.Client, policy: str, path: str) -> frozenset[str]:
+    """What a token with ``policy`` alone may do at an API path: ``read``, ``update``, …
+
+    Empty when it is denied.  Asked of Vault itself with a real token that is revoked at
+    once.  Source: ``/sys/capabilities`` of Vault's HTTP API.
+    """
+    with _explained(f"try the policy {policy}"):
+        made = client.auth.token.create(policies=[policy], ttl="1m", no_default_policy=True)
+        token = made["auth"]["client_token"]
+        try:
+            found = client.sys.get_capabilities(paths=[path], token=token)
+        finally:
+            client.auth.token.revoke(token)
+    return frozenset(found.get("capabilities") or found["data"]["capabilities"]) - {"deny"}
+
+
 def login(client: hvac.Client, jwt: str, *, role: str = ROLE) -> dict[str, Any]:
     """Log in as a ServiceAccount; the ``auth`` part of Vault's answer.
 
@@ -280,6 +302,11 @@ class AuditEntry:
     """One line of Vault's audit device: who did what, when (unix seconds).
 
     Values in it are HMACs: Vault writes no secret to its audit log.
+
+    A request and its response share an ``id``; whatever was done with one token shares
+    an ``accessor`` (an HMAC), and so does the login that gave it.  ``account`` is the
+    ServiceAccount behind the token, as ``namespace:name``; ``ttl`` the token's time to
+    live in seconds; ``version`` that of a KV v2 secret which was read or written.
     """
 
     at: float
@@ -288,6 +315,13 @@ class AuditEntry:
     path: str
     identity: str
     error: str
+    id: str = field(default="", repr=False)
+    accessor: str = field(default="", repr=False)
+    account: str = ""
+    role: str = ""
+    policies: tuple[str, ...] = ()
+    ttl: int | None = None
+    version: int | None = None
 
 
 def audit(kube: Kube, *, since: float = 0.0) -> Iterator[AuditEntry]:
@@ -318,14 +352,31 @@ def audit(kube: Kube, *, since: float = 0.0) -> Iterator[AuditEntry]:
         except (ValueError, KeyError, TypeError):
             continue
         if at >= since:
+            auth = entry.get("auth") or {}
+            about = auth.get("metadata") or {}
+            account = (about.get("service_account_namespace"), about.get("service_account_name"))
             yield AuditEntry(
                 at=at,
                 type=entry.get("type", ""),
                 operation=request.get("operation", ""),
                 path=request.get("path", ""),
-                identity=(entry.get("auth") or {}).get("display_name", ""),
-                error=entry.get("error", ""),
+                identity=auth.get("display_name", ""),
+                error=" ".join(entry.get("error", "").split()),
+                id=request.get("id", ""),
+                accessor=auth.get("accessor", ""),
+                account=":".join(map(str, account)) if all(account) else "",
+                role=about.get("role", ""),
+                policies=tuple(auth.get("policies") or ()),
+                ttl=auth.get("token_ttl"),
+                version=_kv_version(entry),
             )
+
+
+def _kv_version(entry: Mapping[str, Any]) -> int | None:
+    """The version that a KV v2 answer tells; its numbers are no HMACs, its words are."""
+    data = (entry.get("response") or {}).get("data") or {}
+    found = (data.get("metadata") or data).get("version")
+    return found if isinstance(found, int) else None
 
 
 class _explained:

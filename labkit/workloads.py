@@ -19,12 +19,16 @@ from labkit import app, eso, vault
 from labkit.errors import ApiError, ClusterError, VaultError
 from labkit.kube import Kube, Object, is_condition, load_manifests, namespaces
 from labkit.paths import manifest, write_private
+from labkit.position import Position
 
 Progress = Callable[[str], None]
 
 PLATFORM = ("vault/vault.yaml", "external-secrets/external-secrets.yaml")
-STORE_FILES = ("03-secret-stores/vault-backend.yaml", "05-application/namespace.yaml")
-APPLICATION = ("04-external-secrets/my-db-credentials.yaml", "05-application/app.yaml")
+NAMESPACE_FILE = "05-application/namespace.yaml"
+STORE_FILE = "03-secret-stores/vault-backend.yaml"
+EXTERNAL_SECRET_FILE = "04-external-secrets/my-db-credentials.yaml"
+APPLICATION_FILE = "05-application/app.yaml"
+EVERYTHING = Position()
 STORE = "vault-backend"
 _SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease"}
 _OURS = {vault.NAMESPACE, eso.NAMESPACE}
@@ -50,8 +54,16 @@ class Setup:
     reviewer: Callable[[], vault.Reviewer]
 
 
-def bring_up(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 120.0) -> None:
-    """Everything from an empty cluster to the secret on the app's page.
+def bring_up(
+    kube: Kube,
+    setup: Setup,
+    *,
+    position: Position = EVERYTHING,
+    progress: Progress,
+    timeout: float = 120.0,
+) -> None:
+    """From an empty cluster as far as ``position`` says: by default, to the secret on
+    the app's page.
 
     Raises the LabError of the step that failed; what is up by then stays up, and the
     next call goes on from there.
@@ -60,17 +72,36 @@ def bring_up(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 1
         progress("External Secrets Operator: CRDs are served")
     apply_files(kube, *PLATFORM, setup.engine.manifest)
     client = ready_vault(kube, setup, progress=progress, timeout=timeout)
-    if vault.read(client) is None:
+    vault.open_store(client)
+    if position.has("secret") and vault.read(client) is None:
         vault.write(client, first_values())
         progress(f"{setup.engine.title}: wrote {vault.MOUNT}/{vault.KEY}")
-    apply_files(kube, *STORE_FILES)
-    eso.wait_store(kube, STORE, timeout=timeout)
-    progress("External Secrets Operator: signed in to Vault as its ServiceAccount")
-    apply_files(kube, *APPLICATION)
-    eso.wait_synced(kube, app.EXTERNAL_SECRET, app.NAMESPACE, timeout=timeout)
-    progress("External Secrets Operator: wrote the Secret mysql-credentials")
-    app.App(kube, "").wait_answering(timeout=timeout)
-    progress("The app shows the secret on its page")
+    if position.has("trust"):
+        vault.trust_cluster(client, reviewer=setup.reviewer())
+    if position.has("role"):
+        vault.admit_reader(client)
+    apply_files(kube, NAMESPACE_FILE)
+    if position.has("store"):
+        apply_files(kube, STORE_FILE)
+        eso.wait_store(kube, STORE, timeout=timeout)
+        progress("External Secrets Operator: signed in to Vault as its ServiceAccount")
+    if position.has("external-secret"):
+        apply_files(kube, EXTERNAL_SECRET_FILE)
+        eso.wait_synced(kube, app.EXTERNAL_SECRET, app.NAMESPACE, timeout=timeout)
+        progress("External Secrets Operator: wrote the Secret mysql-credentials")
+    if position.has("application"):
+        apply_files(kube, APPLICATION_FILE)
+        app.App(kube, "").wait_answering(timeout=timeout)
+        progress("The app shows the secret on its page")
+    elif not is_available(kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)):
+        kube.wait(
+            kube.resource("apps/v1", "Deployment"),
+            "external-secrets",
+            eso.NAMESPACE,
+            is_available,
+            awaited="available",
+            timeout=timeout,
+        )
 
 
 def first_values() -> dict[str, str]:
@@ -90,7 +121,7 @@ def new_password() -> str:
 def ready_vault(
     kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
 ) -> hvac.Client:
-    """A running, unsealed, configured Vault and a client with its root token.
+    """A running, unsealed Vault and a client with its root token.
 
     A Vault that lost its memory is initialised anew; one whose token is lost too is
     replaced, since nobody can ever open it again.
@@ -106,7 +137,6 @@ def ready_vault(
         write_private(setup.unseal_key, keys.unseal_key)
         write_private(setup.token, keys.root_token)
         progress(f"{setup.engine.title}: initialised and unsealed")
-    vault.configure(client, reviewer=setup.reviewer())
     return client
 
 
@@ -166,15 +196,23 @@ def engine_of(kube: Kube) -> vault.Engine | None:
     return vault.ENGINES["openbao" if "openbao" in image else "hashicorp"]
 
 
-def is_up(kube: Kube) -> bool:
-    """Whether the app's page shows a synced secret and Vault is open: nothing to do."""
+def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
+    """Whether everything that ``position`` promises is there and works."""
     try:
-        secret = kube.get(eso.API, "ExternalSecret", app.EXTERNAL_SECRET, app.NAMESPACE)
         operator = kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)
-        if not is_condition(secret, "Ready") or not is_available(operator):
+        if not is_available(operator) or not vault.is_active(vault.open_client(kube)):
             return False
-        client = vault.open_client(kube)
-        return vault.is_active(client) and bool(app.App(kube, "").credentials().get("version"))
+        if position.has("store") and not eso.is_store_ready(
+            kube.get(eso.API, "ClusterSecretStore", STORE)
+        ):
+            return False
+        if position.has("external-secret") and not is_condition(
+            kube.get(eso.API, "ExternalSecret", app.EXTERNAL_SECRET, app.NAMESPACE), "Ready"
+        ):
+            return False
+        return not position.has("application") or bool(
+            app.App(kube, "").credentials().get("version")
+        )
     except (ClusterError, VaultError, ValueError, OSError):
         return False
 

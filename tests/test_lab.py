@@ -44,7 +44,7 @@ def test_a_denied_read_stalls_the_journey_and_says_where(lab: Lab) -> None:
         assert "permission denied" in failure.value.seen
         assert lab.app.credentials()["version"], "the app keeps its last good values"
     finally:
-        vault.configure(vault_client, reviewer=lab.setup_for(lab.engine).reviewer())
+        vault.trust_cluster(vault_client, reviewer=lab.setup_for(lab.engine).reviewer())
     lab.journey(timeout=30)
 
 

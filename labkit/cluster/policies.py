@@ -1,7 +1,8 @@
 """Two files that the API server reads: what to audit, and how to reach the cluster.
 
 Plain data and nothing else; ``controlplane`` writes them.  The audit log is evidence in
-the lessons (who read which Secret, and when), so it must never hold a Secret itself.
+the lessons (who applied what, who read which Secret, and when), so it must never hold a
+Secret itself, and must stay small enough to hold the last hours.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 _READ = ["get", "list", "watch"]
+_WRITE = ["create", "update", "patch", "delete", "deletecollection"]
 
 AUDIT_POLICY: dict[str, Any] = {
     "apiVersion": "audit.k8s.io/v1",
@@ -19,7 +21,14 @@ AUDIT_POLICY: dict[str, Any] = {
     # since it may not be answered for an hour.
     "omitStages": ["RequestReceived"],
     "rules": [
-        # The control plane and the node read Secrets all the time: no lesson in that.
+        # Which Secrets the node reads, as whom; all its other reads are no lesson, nor are
+        # the control plane's.
+        {
+            "level": "Metadata",
+            "userGroups": ["system:nodes"],
+            "verbs": _READ,
+            "resources": [{"group": "", "resources": ["secrets"]}],
+        },
         {"level": "None", "userGroups": ["system:nodes"], "verbs": _READ},
         {"level": "None", "users": [CONTROLLER_MANAGER, "system:apiserver"], "verbs": _READ},
         {
@@ -32,6 +41,23 @@ AUDIT_POLICY: dict[str, Any] = {
                 {"group": "external-secrets.io"},
                 {"group": "generators.external-secrets.io"},
             ],
+        },
+        # Who applied what. A resource's name alone leaves out its subresources, so no
+        # status, no binding and no eviction is written down; leases and events neither.
+        {
+            "level": "Metadata",
+            "omitManagedFields": True,
+            "verbs": _WRITE,
+            "resources": [
+                {"group": "apps", "resources": ["deployments"]},
+                {"group": "", "resources": ["services", "namespaces"]},
+            ],
+        },
+        {
+            "level": "Metadata",
+            "omitManagedFields": True,
+            "verbs": ["create"],
+            "resources": [{"group": "", "resources": ["pods"]}],
         },
         {"level": "None"},
     ],

@@ -1,0 +1,24 @@
+"""The course as data: its lessons, in order."""
+
+from __future__ import annotations
+
+from labkit.course.lesson_00 import LESSON as _00
+from labkit.course.lesson_01 import LESSON as _01
+from labkit.course.model import Lesson
+from labkit.errors import UsageError
+
+LESSONS: tuple[Lesson, ...] = (_00, _01)
+
+
+def find(number: int) -> Lesson:
+    """The lesson of that number; raises UsageError when there is none."""
+    for lesson in LESSONS:
+        if lesson.number == number:
+            return lesson
+    raise UsageError(
+        f"There is no lesson {number}",
+        todo=f"There are: {', '.join(f'{lesson.number:02}' for lesson in LESSONS)}.",
+    )
+
+
+__all__ = ["LESSONS", "Lesson", "find"]

@@ -1,0 +1,221 @@
+"""A lesson in a notebook: checkpoints, hints, solutions, and the learner's own cells.
+
+    lesson = labkit.lesson(3)
+    lesson.check("store")
+
+``%%your_turn NAME`` runs a cell as a shell script, once its blanks are filled in.  With
+``solve=True`` (papermill's parameter) it plays the solution in place of what stands there.
+What a lesson is made of is the course's; what was passed is kept by ``progress``.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable
+from typing import Any
+
+from labkit import course, staging
+from labkit import lab as labs
+from labkit.checks import Report, Scene
+from labkit.course.model import Exercise, Lesson, Quiz
+from labkit.course.script import BLANK, blanks_in, has_commands
+from labkit.errors import LabError
+from labkit.play import environment, play
+from labkit.progress import Book
+
+SOLVE = "LABKIT_SOLVE"
+"""Set to play all solutions, for runs that cannot pass a parameter (nbval)."""
+
+
+def lesson(
+    number: int,
+    *,
+    solve: bool = False,
+    progress: Callable[[str], None] = print,
+    **names: str,
+) -> Session:
+    """Begin lesson ``number`` in the running lab, or go on with it.
+
+    A lab that is elsewhere is brought to this lesson's starting state; one that is in
+    this lesson already keeps what the learner has made (``lesson.restart()`` does not).
+    ``names`` are the learner's own for the lesson's things (see ``Lesson.names``);
+    ``solve`` plays the solution in each ``%%your_turn`` cell.  Raises NoLab, UsageError.
+    """
+    found = course.find(number)
+    lab = labs.attach()
+    if staging.is_at(lab, found, names):
+        scene = Scene(lab, lab.position.names)
+        progress(
+            f"Lesson {found.label}: going on where you were. "
+            "lesson.restart() takes everything back to its beginning."
+        )
+    else:
+        scene = staging.begin(lab, found, names, progress=progress)
+        progress(_opening(found))
+    session = Session(found, scene, solve=solve or os.environ.get(SOLVE) == "1")
+    session.register()
+    return session
+
+
+def _opening(found: Lesson) -> str:
+    missing = f" Not there yet: {found.missing}." if found.missing else ""
+    return f"Lesson {found.label} begins. There is: {found.begins_with}.{missing}"
+
+
+class Session:
+    """One lesson under way.  Made by ``labkit.lesson``."""
+
+    def __init__(self, lesson: Lesson, scene: Scene, *, solve: bool = False) -> None:
+        self.lesson = lesson
+        self.scene = scene
+        self._solve = solve
+        self._book = Book(scene.lab.paths.progress)
+        self._shown: dict[tuple[str, str], int] = {}  # hints so far, by ladder
+
+    def __repr__(self) -> str:
+        passed = sum(
+            self._book.read().of(self.lesson.number, each.name).passed
+            for each in self.lesson.exercises
+        )
+        return f"<lesson {self.lesson.label}: {passed} of {len(self.lesson.exercises)} passed>"
+
+    # -- what a learner calls ----------------------------------------------------------
+
+    def check(self, name: str) -> Report:
+        """Look at the cluster and at Vault: is the exercise done?  Says what to do next."""
+        exercise = self.lesson.exercise(name)
+        report = exercise.check(self.scene)
+        self._book.checked(self.lesson.number, name, passed=report.passed)
+        return report
+
+    def hint(self, name: str) -> Text:
+        """The next hint.  The first one is chosen by what your cluster shows."""
+        exercise = self.lesson.exercise(name)
+        report = exercise.check(self.scene, patience=0)
+        rungs = exercise.hints_for(report)
+        if not rungs:
+            return Text(f"“{exercise.title}” is done: lesson.check({name!r}) says so.")
+        key = (name, rungs[0])  # another first hint is another ladder
+        step = self._shown.get(key, 0) + 1
+        self._shown[key] = min(step, len(rungs))
+        self._book.hinted(self.lesson.number, name, min(step, len(rungs)))
+        if step > len(rungs):
+            return Text(f"No more hints. lesson.solution({name!r}) shows one way to do it.")
+        return Text(f"Hint {step} of {len(rungs)}: {self._local(rungs[step - 1])}")
+
+    def solution(self, name: str) -> Script:
+        """The commands that do it, as they would be typed."""
+        exercise = self.lesson.exercise(name)
+        return Script(self._local(exercise.script), exercise.title)
+
+    def solve(self, name: str) -> Report:
+        """Play the solution, and check.  For whoever wants to go on."""
+        exercise = self.lesson.exercise(name)
+        self._book.solved(self.lesson.number, name)
+        staging.solve(self.scene, self.lesson, exercise)
+        return self.check(name)
+
+    def undo(self, name: str) -> Text:
+        """Take an exercise back, to do it again."""
+        exercise = self.lesson.exercise(name)
+        staging.undo(self.scene, self.lesson, exercise)
+        return Text(f"“{exercise.title}” is taken back. Run its cell to do it again.")
+
+    def restart(self) -> None:
+        """Back to the beginning of this lesson; what you made in the lab is removed."""
+        self.scene = staging.begin(
+            self.scene.lab, self.lesson, dict(self.scene.names), progress=print
+        )
+        print(_opening(self.lesson))
+
+    def quiz(self) -> Quiz:
+        """Three questions; open an answer to see whether it is right, and why."""
+        return self.lesson.quiz
+
+    # -- the learner's own cells -------------------------------------------------------
+
+    def your_turn(self, name: str, cell: str) -> None:
+        """Run a ``%%your_turn`` cell; prints what happened, never a traceback."""
+        exercise = self.lesson.exercise(name)
+        if self._solve:
+            self._book.solved(self.lesson.number, name)
+            played = staging.solve(self.scene, self.lesson, exercise)
+            print(played.output, end="")
+            return
+        if open_lines := blanks_in(cell):
+            where = ", ".join(map(str, open_lines))
+            lines = "line" if len(open_lines) == 1 else "lines"
+            print(
+                f"Not run yet: fill in every {BLANK} ({lines} {where}) and run the cell again.\n"
+                f"Help: lesson.hint({name!r}), lesson.solution({name!r}), lesson.solve({name!r})"
+            )
+            return
+        if not has_commands(cell):
+            print(
+                "Nothing to run yet: write your commands in this cell, as in a terminal.\n"
+                f"Help: lesson.hint({name!r}), lesson.solution({name!r}), lesson.solve({name!r})"
+            )
+            return
+        self._run(exercise, cell)
+
+    def _run(self, exercise: Exercise, cell: str) -> None:
+        try:
+            played = play(cell, environment(self.scene.lab), on_line=print)
+        except KeyboardInterrupt:
+            print(
+                "Interrupted. What had been done by then stays; run the cell again, or "
+                f"lesson.undo({exercise.name!r}) takes it back."
+            )
+            return
+        if played.code:
+            print(
+                f"[The last command ended with code {played.code}. Read its message above, "
+                f"mend the cell and run it again; lesson.hint({exercise.name!r}) helps.]"
+            )
+
+    def register(self) -> None:
+        """Make ``%%your_turn`` work in this notebook, if this is one."""
+        try:
+            from IPython.core.getipython import get_ipython
+        except ImportError:
+            return
+        shell: Any = get_ipython()
+        if shell is not None:
+            shell.register_magic_function(self._magic, "cell", "your_turn")
+
+    def _magic(self, line: str, cell: str) -> None:
+        try:
+            self.your_turn(line.strip(), cell)
+        except LabError as error:
+            print(f"{type(error).__name__}: {error}")
+
+    # -- names -------------------------------------------------------------------------
+
+    def _local(self, text: str) -> str:
+        return self.lesson.render(text, self.scene.names)
+
+
+class Text(str):
+    """A sentence to the learner: shown as it is, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Script:
+    """A shell script: folded away in a browser, plain elsewhere."""
+
+    def __init__(self, text: str, title: str) -> None:
+        self.text = text
+        self.title = title
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {
+            "text/plain": self.text,
+            "text/html": f"<details open><summary>One way to do “{html.escape(self.title)}”"
+            f"</summary><pre>{html.escape(self.text)}</pre></details>",
+        }
