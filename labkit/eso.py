@@ -6,6 +6,7 @@ ESO's kinds are spoken to through the Kubernetes API alone; nothing here knows V
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from labkit.errors import ApiError, WaitTimeout
@@ -14,6 +15,7 @@ from labkit.kube import Kube, Object, Resource, condition, is_condition, load_ma
 NAMESPACE = "external-secrets"
 API = "external-secrets.io/v1"
 STORE = Resource(API, "ClusterSecretStore", "clustersecretstores", False)
+NAMESPACED_STORE = Resource(API, "SecretStore", "secretstores", True)
 EXTERNAL_SECRET = Resource(API, "ExternalSecret", "externalsecrets", True)
 _CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", False)
 
@@ -61,13 +63,17 @@ def force_sync(kube: Kube, name: str, namespace: str) -> str:
     )
 
 
-def wait_store(kube: Kube, name: str, *, timeout: float = 60.0) -> Object:
-    """Wait until a ClusterSecretStore says Ready: it could sign in to its provider.
+def wait_store(
+    kube: Kube, name: str, *, namespace: str | None = None, timeout: float = 60.0
+) -> Object:
+    """Wait until a ClusterSecretStore (in a ``namespace``: a SecretStore) says Ready: it
+    could sign in to its provider.
 
     An ExternalSecret that comes earlier fails once, and is tried again a second later.
     Raises WaitTimeout with the condition and the last warning event.
     """
-    return _wait_ready(kube, STORE, name, None, "valid (Ready=True)", timeout)
+    resource = NAMESPACED_STORE if namespace else STORE
+    return _wait_ready(kube, resource, name, namespace, "valid (Ready=True)", timeout)
 
 
 def wait_synced(kube: Kube, name: str, namespace: str, *, timeout: float = 60.0) -> Object:
@@ -101,8 +107,38 @@ def _wait_ready(
     return found
 
 
-def last_warning(kube: Kube, name: str, namespace: str) -> str:
-    """The newest Warning event about an object, as ``reason: message`` ("" for none)."""
+def store_of(external_secret: Object) -> tuple[str, str | None]:
+    """The name of the store that an ExternalSecret reads from, and its namespace (None for
+    a ClusterSecretStore)."""
+    reference = external_secret["spec"].get("secretStoreRef") or {}
+    is_cluster = reference.get("kind") == STORE.kind
+    return str(reference.get("name", "")), (
+        None if is_cluster else str(external_secret["metadata"]["namespace"])
+    )
+
+
+def last_warning(kube: Kube, name: str, namespace: str, *, besides: Container[str] = ()) -> str:
+    """The newest Warning event about an object, as ``reason: message`` ("" for none).
+
+    ``besides`` is what ``warnings`` told earlier: what has not happened again since then
+    does not count.
+    """
+    events = {
+        version: event
+        for version, event in _warnings(kube, name, namespace).items()
+        if version not in besides
+    }
+    newest = max(events.values(), key=_happened, default=None)
+    return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
+
+
+def warnings(kube: Kube, name: str, namespace: str) -> frozenset[str]:
+    """Marks of the Warning events about an object so far; one that happens again gets
+    another.  An event's own time is no use here: it is cut to whole seconds."""
+    return frozenset(_warnings(kube, name, namespace))
+
+
+def _warnings(kube: Kube, name: str, namespace: str) -> dict[str, Object]:
     try:
         events = kube.request(
             "GET",
@@ -110,11 +146,18 @@ def last_warning(kube: Kube, name: str, namespace: str) -> str:
             query={"fieldSelector": f"involvedObject.name={name},type=Warning"},
         ).get("items", [])
     except ApiError:
-        return ""
-    if not events:
-        return ""
-    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event["metadata"]))
-    return f"{newest.get('reason')}: {newest.get('message')}"
+        return {}
+    return {event["metadata"]["resourceVersion"]: event for event in events}
+
+
+def _happened(event: Object) -> str:
+    series = event.get("series") or {}
+    return str(
+        event.get("lastTimestamp")
+        or series.get("lastObservedTime")
+        or event.get("eventTime")
+        or event["metadata"]["creationTimestamp"]
+    )
 
 
 def is_store_ready(store: Object | None) -> bool:

@@ -1,39 +1,59 @@
 """Follow one rotation from Vault to the page, each hop with evidence of its own.
 
-The six hops, in order: ``vault-write``, ``eso-read``, ``secret-updated``,
-``file-swapped``, ``app-reloaded``, ``page-updated``.  The time of each is taken from
-the program that did it (an audit log, the node's journal, the app's own event), never
-from when somebody noticed.  A hop without evidence is reported as not proven.
-
-Collecting evidence is done here; what it means is left to the lesson.
+It makes the rotation happen and waits for it; what the witnesses saw is read by
+``trail``, and what it means is left to the lesson.  Which way the secret goes is told
+by a ``Route``; the course's own names are its defaults.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import hvac
 
 from labkit import app as demo
 from labkit import eso, vault
-from labkit.errors import LabError, WaitTimeout
+from labkit.errors import ClusterError, LabError, WaitTimeout
 from labkit.kube import Kube
-
-HOPS = (
-    "vault-write",
-    "eso-read",
-    "secret-updated",
-    "file-swapped",
-    "app-reloaded",
-    "page-updated",
+from labkit.trail import (
+    HOPS,
+    Proof,
+    Rotation,
+    Trail,
+    Witnesses,
+    app_proofs,
+    in_order,
+    volumes_of,
 )
+from labkit.trouble import Trouble
+
+__all__ = ["HOPS", "Hop", "Journey", "Route", "Witnesses", "rotate"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way of one secret: the KV key in Vault, the ExternalSecret that reads it, the
+    Secret that this one writes, and the app that mounts it (its Service, the Service's
+    port, and its pods' labels), all in one namespace."""
+
+    key: str = vault.KEY
+    namespace: str = demo.NAMESPACE
+    external_secret: str = demo.EXTERNAL_SECRET
+    secret: str = demo.SECRET
+    service: str = demo.SERVICE
+    port: str = demo.PORT
+    labels: str = demo.LABELS
+
+    def app(self, kube: Kube) -> demo.App:
+        """The application at the end of the way."""
+        return demo.App(kube, "", self.namespace, self.service, self.port, self.labels)
+
+
+COURSE = Route()
 
 
 @dataclass(frozen=True)
@@ -86,22 +106,13 @@ class Journey:
         )
 
 
-@dataclass(frozen=True)
-class Witnesses:
-    """Where evidence of an embedded lab is kept.  On another cluster neither file
-    exists, and the hops are proven by watches alone."""
-
-    api_audit: Path | None
-    node_journal: Path | None
-    sync: str
-
-
 def rotate(
     kube: Kube,
     client: hvac.Client,
     values: Mapping[str, str],
     *,
     witnesses: Witnesses,
+    route: Route = COURSE,
     forced: bool = True,
     timeout: float = 60.0,
     client_name: str = "labkit-tour",
@@ -111,34 +122,53 @@ def rotate(
 
     ``forced`` asks ESO to read at once; without it the ExternalSecret's
     refreshInterval decides.  ``timeout`` is in seconds.  ``client_name`` is what the
-    page stand-in calls itself when it acknowledges.  Raises WaitTimeout when the page
-    never shows the new version, naming the first hop without evidence.
+    page stand-in calls itself when it acknowledges.  Where the app has several pods,
+    one of them is followed.
+
+    Raises WaitTimeout when the page does not show the new version in that time, naming
+    the first hop without evidence; already after a few seconds when ESO or the app says
+    of the new value that it failed, and goes on saying so.  Raises LabError when the pod
+    is replaced or restarted on the way.
     """
-    application = demo.App(kube, "")
-    before = application.wait_answering(timeout=timeout)
+    application = route.app(kube)
+    application.wait_answering(timeout=timeout)
     pod = application.pod()
     if pod is None:
         raise LabError("The app has no pod", todo="Run `labkit reset` to deploy it again.")
-    with _SecretWatch(kube) as secret, application.page(client_name) as is_open:
-        if not is_open.wait(5.0):
+    application = application.on(pod)
+    before = application.wait_answering(timeout=timeout)
+    trouble = Trouble(kube, application, route.external_secret, forced=forced)
+    with _SecretWatch(kube, route) as secret, application.page(client_name) as page:
+        if not page.opened.wait(5.0):
             raise WaitTimeout(
                 "The app's event stream did not open within 5 s",
                 seen=application.pod_state(),
-                todo=f"See `kubectl -n {demo.NAMESPACE} logs -l {demo.LABELS}`.",
+                todo=f"See `kubectl -n {route.namespace} logs {pod['metadata']['name']}`.",
             )
-        started = time.time()
-        vault.write(client, values)
+        started = trouble.begin()
+        rotation = Rotation(
+            key=route.key,
+            version=vault.write(client, values, key=route.key),
+            namespace=route.namespace,
+            secret=route.secret,
+            pod_uid=pod["metadata"]["uid"],
+            volumes=volumes_of(pod, route.secret),
+            started=started,
+        )
         if forced:
-            eso.force_sync(kube, demo.EXTERNAL_SECRET, demo.NAMESPACE)
-        found = _Evidence(kube, application, secret, witnesses, pod["metadata"]["uid"], started)
+            eso.force_sync(kube, route.external_secret, route.namespace)
+        evidence = _Evidence(kube, application, secret, witnesses, rotation, before)
         deadline = time.monotonic() + timeout
-        while not found.is_complete(before["version"]) and time.monotonic() < deadline:
+        reason = ""
+        while not evidence.is_complete() and time.monotonic() < deadline:
+            if reason := trouble.lasting():
+                break
             time.sleep(0.05)
-    hops = found.hops()
+    hops = evidence.hops()
     if on_hop:
         for hop in hops:
             on_hop(hop)
-    after = application.pod()
+    after = kube.get("v1", "Pod", pod["metadata"]["name"], route.namespace)
     journey = Journey(
         hops=hops,
         pod=pod["metadata"]["name"],
@@ -149,18 +179,28 @@ def rotate(
     )
     missing = next((hop.name for hop in hops if hop.at is None), None)
     if missing:
+        waited = time.time() - started
         raise WaitTimeout(
-            f"The new value did not reach the page within {timeout:g} s",
+            f"The new value did not reach the page within {waited:.0f} s",
             seen=f"no evidence of {missing}; "
-            + (eso.last_warning(kube, demo.EXTERNAL_SECRET, demo.NAMESPACE) or "no warning events"),
-            todo=f"See `kubectl -n {demo.NAMESPACE} describe externalsecret "
-            f"{demo.EXTERNAL_SECRET}`.",
+            + (reason or trouble.now() or _nothing_wrong(missing, rotation)),
+            todo=f"See `kubectl -n {route.namespace} describe externalsecret "
+            f"{route.external_secret}`.",
         )
     return journey
 
 
+def _nothing_wrong(missing: str, rotation: Rotation) -> str:
+    if missing == "secret-updated":
+        return (
+            f"ESO read version {rotation.version} of {vault.MOUNT}/{rotation.key} and left the "
+            f"Secret {rotation.secret} as it was: is anything in it different?"
+        )
+    return "no warning events since the write"
+
+
 class _Evidence:
-    """The hops found so far; asks each witness only until it has answered."""
+    """The hops found so far; asks the other witnesses only once the page has it."""
 
     def __init__(
         self,
@@ -168,115 +208,94 @@ class _Evidence:
         application: demo.App,
         secret: _SecretWatch,
         witnesses: Witnesses,
-        pod_uid: str,
-        started: float,
+        rotation: Rotation,
+        before: Mapping[str, Any],
     ) -> None:
         self._kube = kube
         self._app = application
         self._secret = secret
         self._witnesses = witnesses
-        self._pod_uid = pod_uid
-        self._started = started
-        self._found: dict[str, tuple[float, str]] = {}
+        self._rotation = rotation
+        self._before = before
+        self._found: dict[str, Proof] = {}
 
-    def is_complete(self, before: int) -> bool:
+    def is_complete(self) -> bool:
         """Ask for what is missing, from the far end back; whether all six are found."""
         if "page-updated" not in self._found:
-            self._ask_app(before)
+            self._ask_app()
             if "page-updated" not in self._found:
                 return False
-        self._ask_node()
-        self._ask_api()
-        self._ask_vault()
+        self._ask_others()
         return len(self._found) == len(HOPS)
 
     def hops(self) -> tuple[Hop, ...]:
         if len(self._found) < len(HOPS):  # the page never came: what do the others say?
-            self._ask_node()
-            self._ask_api()
-            self._ask_vault()
-        first = self._found.get(HOPS[0], (self._started, ""))[0]
+            self._ask_others()
+        found = in_order(self._found)
+        first = found[HOPS[0]].at if HOPS[0] in found else self._rotation.started
         return tuple(
-            Hop(name, found[0], round(found[0] - first, 6), found[1])
-            if (found := self._found.get(name))
+            Hop(name, proof.at, round(proof.at - first, 6), proof.evidence)
+            if (proof := found.get(name))
             else Hop(name, None, None, "not proven")
             for name in HOPS
         )
 
-    def _add(self, name: str, at: float, evidence: str) -> None:
-        self._found.setdefault(name, (at, evidence))
-
-    def _ask_app(self, before: int) -> None:
-        for event in self._app.history():
-            if event["at"] < self._started or event.get("version", 0) <= before:
-                continue
-            if event["event"] in {"loaded", "reloaded"}:
-                self._add("app-reloaded", event["at"], f"the app: version {event['version']}")
-            elif event["event"] == "ack":
-                self._add("page-updated", event["at"], f"acknowledged by {event.get('client')}")
-
-    def _ask_node(self) -> None:
-        journal = self._witnesses.node_journal
-        if journal is None or "file-swapped" in self._found:
+    def _ask_app(self) -> None:
+        try:
+            history = self._app.history()
+        except ClusterError as error:
+            self._check_pod(error)
             return
-        for entry in _lines_since(journal, self._started, key="at"):
-            if entry.get("event") == "volume-swapped" and entry.get("uid") == self._pod_uid:
-                self._add(
-                    "file-swapped", entry["at"], f"the node: rename of ..data in {entry['volume']}"
-                )
+        started = self._rotation.started
+        if any(event["event"] == "started" and event["at"] >= started for event in history):
+            raise LabError(
+                "The app was restarted while the new value was on its way",
+                seen=f"pod {self._app.pod_name}",
+                todo=f"See `kubectl -n {self._app.namespace} describe pod {self._app.pod_name}`, "
+                "then rotate again.",
+            )
+        self._found |= app_proofs(history, after=self._before["version"], since=started)
 
-    def _ask_api(self) -> None:
-        if "secret-updated" in self._found:
-            return
-        audit = self._witnesses.api_audit
-        if audit is None:
-            if self._secret.changed_at:
-                self._add("secret-updated", self._secret.changed_at, "a watch on the Secret")
-            return
-        for entry in _lines_since(audit, self._started, key="stageTimestamp"):
-            about = entry.get("objectRef") or {}
-            if (
-                entry.get("verb") in {"create", "update", "patch"}
-                and about.get("resource") == "secrets"
-                and about.get("name") == demo.SECRET
-                and about.get("namespace") == demo.NAMESPACE
-                and (entry.get("responseStatus") or {}).get("code", 500) < 300
-            ):
-                who = entry["user"]["username"].removeprefix("system:serviceaccount:")
-                self._add(
-                    "secret-updated",
-                    _unix(entry["stageTimestamp"]),
-                    f"the API server's audit log: {entry['verb']} by {who}",
-                )
+    def _check_pod(self, error: ClusterError) -> None:
+        pod = self._kube.get("v1", "Pod", self._app.pod_name, self._app.namespace)
+        if (
+            pod is None
+            or pod["metadata"]["uid"] != self._rotation.pod_uid
+            or "deletionTimestamp" in pod["metadata"]
+        ):
+            raise LabError(
+                "The app's pod was replaced while the new value was on its way",
+                seen=f"pod {self._app.pod_name} is gone",
+                todo="Rotate again: the next pod starts with the newest value.",
+            ) from error
 
-    def _ask_vault(self) -> None:
-        if "vault-write" in self._found and "eso-read" in self._found:
-            return
-        path = f"{vault.MOUNT}/data/{vault.KEY}"
-        for entry in vault.audit(self._kube, since=self._started):
-            if entry.type != "response" or entry.path != path or entry.error:
-                continue
-            if entry.operation in {"update", "create"}:
-                self._add("vault-write", entry.at, f"Vault's audit log: write by {entry.identity}")
-            elif entry.operation == "read" and "vault-write" in self._found:
-                self._add("eso-read", entry.at, f"Vault's audit log: read by {entry.identity}")
+    def _ask_others(self) -> None:
+        trail = Trail.read(self._kube, self._witnesses, self._rotation.started)
+        self._found |= trail.proofs(self._rotation)
+        if self._witnesses.api_audit is None and self._secret.changed_at:
+            self._found["secret-updated"] = Proof(self._secret.changed_at, "a watch on the Secret")
+        if self._witnesses.node_journal is None and "page-updated" in self._found:
+            written = self._app.credentials().get("file_changed_at")
+            if written and written >= self._rotation.started:
+                self._found["file-swapped"] = Proof(written, "the file's own time, as the app saw")
 
 
 class _SecretWatch:
     """Watches the app's Secret from before the write, for clusters without an audit log."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, route: Route) -> None:
         self._kube = kube
+        self._route = route
         self.changed_at: float | None = None
 
     def __enter__(self) -> _SecretWatch:
-        path = self._kube.resource("v1", "Secret").path(demo.NAMESPACE)
+        path = self._kube.resource("v1", "Secret").path(self._route.namespace)
         listed = self._kube.request("GET", path, query={"limit": 1})
         since = listed["metadata"]["resourceVersion"]
 
         def follow() -> None:
             for _ in self._kube.watch(
-                path, field=f"metadata.name={demo.SECRET}", since=since, idle=120
+                path, field=f"metadata.name={self._route.secret}", since=since, idle=120
             ):
                 self.changed_at = self.changed_at or time.time()
                 return
@@ -286,28 +305,3 @@ class _SecretWatch:
 
     def __exit__(self, *_: object) -> None:
         """Nothing to do: the thread ends with its first event or its idle limit."""
-
-
-def _lines_since(file: Path, since: float, *, key: str) -> list[dict[str, Any]]:
-    """The JSON lines whose time is not before ``since``, read from the file's end."""
-    try:
-        with file.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - 4_000_000))
-            lines = stream.read().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in reversed(lines):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # the first line may be cut, the last one half written
-        if _unix(entry.get(key, 0)) < since:
-            break
-        found.append(entry)
-    return found[::-1]
-
-
-def _unix(stamp: float | str) -> float:
-    return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else float(stamp)
