@@ -33,8 +33,8 @@ test: setup lint ## every check and every test, on real programs
 	$(BIN)/pytest
 
 .PHONY: notebooks
-notebooks: setup ## run the notebooks and store their outputs, clean
-	$(BIN)/python tests/store_notebooks.py
+notebooks: setup ## make the notebooks from course/*.md, run them, store them clean
+	$(BIN)/python course/build.py
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy and the import rule

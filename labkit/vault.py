@@ -374,9 +374,13 @@ def audit(kube: Kube, *, since: float = 0.0) -> Iterator[AuditEntry]:
 
 def _kv_version(entry: Mapping[str, Any]) -> int | None:
     """The version that a KV v2 answer tells; its numbers are no HMACs, its words are."""
-    data = (entry.get("response") or {}).get("data") or {}
-    found = (data.get("metadata") or data).get("version")
-    return found if isinstance(found, int) else None
+    data = (entry.get("response") or {}).get("data")
+    for _ in range(2):  # a read tells it below metadata, a write at once
+        if isinstance(data, dict):
+            if isinstance(data.get("version"), int):
+                return cast(int, data["version"])
+            data = data.get("metadata")
+    return None
 
 
 class _explained:

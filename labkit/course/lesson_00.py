@@ -2,7 +2,112 @@
 
 from __future__ import annotations
 
-from labkit.course.model import Choice, Lesson, Question, Quiz
+from labkit import app, vault
+from labkit.checks import Finding, Scene, expects, met, not_yet
+from labkit.course.model import Choice, Exercise, Fault, Lesson, Question, Quiz
+
+NAMES = {"user": "shop_user"}
+
+
+@expects("Vault holds the new user name")
+def holds_user(scene: Scene) -> Finding:
+    expected = f"{vault.MOUNT}/{vault.KEY} has the username {scene['user']}"
+    values = vault.read(scene.vault) or {}
+    if values.get("username") == scene["user"]:
+        return met(expected)
+    return not_yet(
+        expected,
+        f"it has the username {values.get('username', '')!r}",
+        next=f"Write username={scene['user']} to it with `bao kv patch`.",
+        blocks=True,
+    )
+
+
+@expects("the other fields are still there")
+def keeps_fields(scene: Scene) -> Finding:
+    expected = "the secret still has a url and a password"
+    gone = [key for key in ("url", "password") if not (vault.read(scene.vault) or {}).get(key)]
+    if not gone:
+        return met(expected)
+    return not_yet(
+        expected,
+        f"it has lost: {', '.join(gone)}",
+        next="lesson.undo('rename') brings the fields back; then use `kv patch`.",
+        hint="`kv put` writes a whole new version, and what it does not name is gone. `kv patch` "
+        "changes one field. lesson.undo('rename') brings the fields back.",
+        blocks=True,
+    )
+
+
+@expects("the page shows it")
+def page_shows_user(scene: Scene) -> Finding:
+    expected = f"the application's page shows the user {scene['user']}"
+    pod = scene.lab.app.pod()
+    if pod is None:
+        return not_yet(
+            expected,
+            "the application has no pod",
+            next="lesson.undo('rename') starts it again.",
+            hint=f"`kubectl -n {app.NAMESPACE} get deployments` says how many there should be.",
+        )
+    if scene.lab.app.credentials().get("stale"):
+        return not_yet(
+            expected,
+            f"it cannot read the new file: {scene.lab.app.credentials().get('error')}",
+            next="Look for what does not belong in a value: a quote, or a line's end.",
+        )
+    shown = scene.lab.app.shows("db_user")
+    if shown == scene["user"]:
+        return met(expected)
+    return not_yet(
+        expected,
+        "it shows the old one",
+        next="Wait for ESO's next look (every 15 seconds), or ask it to look now.",
+        hint="Any change of the ExternalSecret's annotations makes ESO read again: that is what "
+        "the second line of the cell does.",
+        settling=True,
+    )
+
+
+_SYNC = (
+    f"kubectl -n {app.NAMESPACE} annotate externalsecret {app.EXTERNAL_SECRET} "
+    "force-sync=$(date +%s%N) --overwrite\n"
+)
+
+RENAME = Exercise(
+    name="rename",
+    title="Rotate the user name",
+    script=f"bao kv patch -mount={vault.MOUNT} {vault.KEY} username=shop_user\n{_SYNC}",
+    undo=f"""\
+head -c 12 /dev/urandom | base64 | tr -d '\\n' | bao kv put -mount={vault.MOUNT} {vault.KEY} \\
+    url=jdbc:mysql://mysql.demo:3306/shop username=demo_user password=- > /dev/null
+kubectl -n {app.NAMESPACE} scale deployment {app.DEPLOYMENT} --replicas=1
+{_SYNC}""",
+    blanks=("username=⟦shop_user⟧",),
+    expectations=(holds_user, keeps_fields, page_shows_user),
+    hints=("The blank is the new user name, nothing else: shop_user.",),
+    faults=(
+        Fault(
+            "another name is written",
+            f"bao kv patch -mount={vault.MOUNT} {vault.KEY} username=somebody\n{_SYNC}",
+            holds_user,
+            "kv patch",
+        ),
+        Fault(
+            "put in place of patch",
+            f"bao kv put -mount={vault.MOUNT} {vault.KEY} username=shop_user\n{_SYNC}",
+            keeps_fields,
+            "kv patch",
+        ),
+        Fault(
+            "the application is stopped",
+            f"kubectl -n {app.NAMESPACE} scale deployment {app.DEPLOYMENT} --replicas=0\n"
+            f"kubectl -n {app.NAMESPACE} wait --for=delete pod -l {app.LABELS} --timeout=20s",
+            page_shows_user,
+            "how many there should be",
+        ),
+    ),
+)
 
 QUIZ = Quiz(
     (
@@ -76,5 +181,7 @@ LESSON = Lesson(
     title="Start here",
     stage="application",
     begins_with="the whole way, from Vault to the application's page",
+    names=NAMES,
+    exercises=(RENAME,),
     quiz=QUIZ,
 )

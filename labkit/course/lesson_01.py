@@ -15,7 +15,7 @@ NAMES = {"key": "mysql_credentials", "policy": "app-read", "other": "billing_cre
 # A password goes in by standard input: an argument could be read in the process list.
 TWO_VERSIONS = f"""\
 bao kv metadata delete -mount={MOUNT} mysql_credentials
-head -c 12 /dev/urandom | base64 | bao kv put -mount={MOUNT} mysql_credentials \\
+head -c 12 /dev/urandom | base64 | tr -d '\\n' | bao kv put -mount={MOUNT} mysql_credentials \\
     url=jdbc:mysql://mysql.demo:3306/shop username=demo_user password=- > /dev/null
 printf oops | bao kv put -mount={MOUNT} mysql_credentials \\
     url=jdbc:mysql://mysql.demo:3306/shop username=demo_usr password=- > /dev/null

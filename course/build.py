@@ -1,0 +1,171 @@
+"""Make the notebooks from their sources: ``make notebooks``.
+
+A lesson's source is ``NN-name.md``: Markdown with code cells in fences (jupytext's
+``md`` format; two empty lines begin a new text cell).  Three kinds of lines are filled
+in, so that they cannot drift from what they speak of:
+
+* ``{{minutes}}`` is how long the lesson takes: its run is measured, its reading counted;
+* a cell ``%%your_turn NAME`` gets what the exercise leaves to the learner;
+* ``{{links}}`` is where to go on: the next lesson.
+
+Then every notebook is run with its solutions and stored with its outputs, clean.  What is
+stored is what tests compare with, and what people read who run nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+from labkit import course
+from labkit import lab as labs
+from labkit.course import Lesson
+from labkit.session import SOLVE
+
+SOURCES = Path(__file__).parent
+NOTEBOOKS = SOURCES.parent / "notebooks"
+DURATIONS = SOURCES / "durations.json"
+VARIES = "nbval-ignore-output"
+KEEP = "keep-output"  # varies, and is stored all the same: a plot, say
+_WORDS_A_MINUTE = 150  # technical prose
+_SECONDS_A_CELL = 20  # to run it and look at what came
+_MINUTES_AN_EXERCISE = 4
+_MINUTES_A_QUIZ = 2
+
+
+def source_of(lesson: Lesson) -> Path:
+    """The lesson's Markdown."""
+    return SOURCES / Path(lesson.file_name).with_suffix(".md")
+
+
+def build(lesson: Lesson) -> nbformat.NotebookNode:
+    """The lesson's notebook from its source, with no outputs."""
+    notebook = jupytext.read(source_of(lesson), fmt="md")
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    minutes = minutes_for(lesson, notebook)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{lesson.number:02}-{number:02}"
+        tags = list(cell.metadata.get("tags", []))
+        cell.source = cell.source.replace("{{minutes}}", str(minutes)).replace(
+            "{{links}}", _links(lesson)
+        )
+        if found := re.match(r"%%your_turn (\S+)", cell.source):
+            exercise = lesson.exercise(found.group(1))
+            cell.source = f"%%your_turn {exercise.name}\n{exercise.starter}".rstrip("\n")
+            tags = sorted({*tags, VARIES})
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+    _check(lesson, notebook)
+    return notebook
+
+
+def _check(lesson: Lesson, notebook: nbformat.NotebookNode) -> None:
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for exercise in lesson.exercises:
+        for needed in (f"%%your_turn {exercise.name}\n", f'lesson.check("{exercise.name}")'):
+            if needed not in text + "\n":
+                raise SystemExit(f"{source_of(lesson).name} has no cell with {needed.strip()}")
+    if "lesson.quiz()" not in text:
+        raise SystemExit(f"{source_of(lesson).name} has no lesson.quiz()")
+
+
+def _links(lesson: Lesson) -> str:
+    following = [each for each in course.LESSONS if each.number > lesson.number]
+    if not following:
+        return "* You have done every lesson that there is. `labkit progress` shows them."
+    after = following[0]
+    return f"* Next: [{after.label}]({after.file_name})."
+
+
+def minutes_for(lesson: Lesson, notebook: nbformat.NotebookNode) -> int:
+    """Minutes that a newcomer needs, to the next five: reading, doing, and the machine."""
+    words = sum(len(cell.source.split()) for cell in notebook.cells)
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    total = (
+        words / _WORDS_A_MINUTE
+        + cells * _SECONDS_A_CELL / 60
+        + len(lesson.exercises) * _MINUTES_AN_EXERCISE
+        + _MINUTES_A_QUIZ
+        + durations().get(lesson.file_name, 0.0) / 60
+    )
+    return max(5, 5 * -int(-total // 5))
+
+
+def durations() -> dict[str, float]:
+    """Seconds that each notebook's cells took when it was last stored, by file name."""
+    try:
+        found: dict[str, float] = json.loads(DURATIONS.read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Keep of a run only what is the same next time, or is told to be kept."""
+    count = 0
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        if VARIES in (tags or []) and KEEP not in (tags or []):
+            cell.outputs = []
+        for output in cell.outputs:
+            if output.output_type in ("execute_result", "display_data"):
+                output.metadata = {}
+            if output.output_type == "execute_result":
+                output.execution_count = count
+
+
+def run(notebook: nbformat.NotebookNode) -> float:
+    """Run it where learners do; seconds that its cells took together."""
+    begun = time.monotonic()
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}
+    ).execute()
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    """Build, run and store the lessons named by number (default: all)."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("lesson", nargs="*", type=int)
+    parser.add_argument("--no-run", action="store_true", help="build without outputs")
+    wanted: Any = parser.parse_args()
+    numbers = wanted.lesson or [lesson.number for lesson in course.LESSONS]
+    if not wanted.no_run:
+        lab = labs.up(labs.default_name(), progress=print)
+        os.environ["LABKIT_LAB"] = lab.name
+        os.environ[SOLVE] = "1"
+    for lesson in map(course.find, numbers):
+        notebook = build(lesson)
+        seconds = 0.0
+        if not wanted.no_run:
+            lab.reset()
+            seconds = run(notebook)
+            took = {**durations(), lesson.file_name: round(seconds, 1)}
+            DURATIONS.write_text(json.dumps(dict(sorted(took.items())), indent=1) + "\n")
+            clean(notebook)
+            for cell, fresh in zip(notebook.cells, build(lesson).cells, strict=True):
+                cell.source = fresh.source  # with the time that was just measured
+        nbformat.write(notebook, NOTEBOOKS / lesson.file_name)
+        print(f"{lesson.file_name}: stored, {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
