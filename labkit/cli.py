@@ -18,11 +18,12 @@ from typing import Annotated, Any
 
 import typer
 
+from labkit import commands, launch, logs, status, tour
 from labkit import doctor as examination
 from labkit import lab as labs
-from labkit import launch, logs, status, tour
 from labkit.errors import LabError, NoLab
-from labkit.paths import DEFAULT_LAB, check_lab_name
+from labkit.options import DEFAULT, Json, Name
+from labkit.options import option_for as _option
 from labkit.programs.command import app as programs_app
 
 app = typer.Typer(
@@ -34,16 +35,12 @@ app = typer.Typer(
 )
 app.add_typer(programs_app, name="programs")
 
-Name = Annotated[
-    str, typer.Option("--name", "-n", help="Which lab.", envvar="LABKIT_LAB", show_default=True)
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-_DEFAULT = DEFAULT_LAB
+commands.register(app)
 
 
 @app.command()
 def up(
-    name: Name = _DEFAULT,
+    name: Name = DEFAULT,
     sync: Annotated[
         str | None,
         typer.Option(
@@ -64,14 +61,18 @@ def up(
         _print_json(found)
         return
     typer.echo(f"The lab {name} is ready after {time.monotonic() - started:.1f} s.")
-    typer.echo(f"  The app's page:   {found['app']['url']}")
+    if found["lesson"] is not None:
+        typer.echo(f"  It is in lesson {found['lesson']:02}, which begins without some of it.")
+    if found["app"]["url"]:
+        typer.echo(f"  The app's page:   {found['app']['url']}")
     typer.echo(f'  In this terminal: eval "$(labkit env{_option(name)})"')
-    typer.echo("  Watch a secret rotate: labkit tour" + _option(name))
+    if found["lesson"] is None:
+        typer.echo("  Watch a secret rotate: labkit tour" + _option(name))
 
 
 @app.command()
 def down(
-    name: Name = _DEFAULT,
+    name: Name = DEFAULT,
     every: Annotated[bool, typer.Option("--all", help="Every lab of yours.")] = False,
 ) -> None:
     """Stop a lab; nothing of it is left running. Safe to repeat."""
@@ -81,7 +82,7 @@ def down(
 
 
 @app.command("status")
-def show_status(name: Name = _DEFAULT, as_json: Json = False) -> None:
+def show_status(name: Name = DEFAULT, as_json: Json = False) -> None:
     """What runs, where, and how much memory it takes."""
     found = status.of(name)
     if as_json:
@@ -94,7 +95,7 @@ def show_status(name: Name = _DEFAULT, as_json: Json = False) -> None:
 
 @app.command("tour")
 def take_tour(
-    name: Name = _DEFAULT,
+    name: Name = DEFAULT,
     as_json: Json = False,
     forced: Annotated[
         bool, typer.Option("--force/--no-force", help="Ask ESO to sync at once.")
@@ -108,7 +109,7 @@ def take_tour(
 
 
 @app.command()
-def reset(name: Name = _DEFAULT) -> None:
+def reset(name: Name = DEFAULT) -> None:
     """Back to a clean lab: whatever you made in it is removed."""
     started = time.monotonic()
     lab = labs.attach(name)
@@ -118,7 +119,7 @@ def reset(name: Name = _DEFAULT) -> None:
 
 
 @app.command()
-def env(name: Name = _DEFAULT) -> None:
+def env(name: Name = DEFAULT) -> None:
     """Lines for your shell: eval "$(labkit env)"."""
     for variable in labs.attach(name).variables():
         typer.echo(variable.export())
@@ -127,7 +128,7 @@ def env(name: Name = _DEFAULT) -> None:
 @app.command("logs")
 def show_logs(
     program: Annotated[str, typer.Argument(help="A program or a workload; none lists them.")] = "",
-    name: Name = _DEFAULT,
+    name: Name = DEFAULT,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
     lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.")] = 200,
 ) -> None:
@@ -186,10 +187,6 @@ def _note(line: str) -> None:
 
 def _quiet(_: str) -> None:
     """Say nothing."""
-
-
-def _option(name: str) -> str:
-    return "" if name == _DEFAULT else f" --name {check_lab_name(name)}"
 
 
 def _print_json(found: Any) -> None:

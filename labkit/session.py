@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from labkit import lab as labs
 from labkit.checks import Report, Scene
 from labkit.course.model import Exercise, Lesson, Quiz
 from labkit.course.script import BLANK, blanks_in, has_commands
+from labkit.coursemap import CourseMap
 from labkit.errors import LabError
 from labkit.play import environment, play
 from labkit.progress import Book
@@ -91,18 +93,35 @@ class Session:
 
     def hint(self, name: str) -> Text:
         """The next hint.  The first one is chosen by what your cluster shows."""
-        exercise = self.lesson.exercise(name)
-        report = exercise.check(self.scene, patience=0)
-        rungs = exercise.hints_for(report)
+        rungs = self._ladder(name)
         if not rungs:
-            return Text(f"“{exercise.title}” is done: lesson.check({name!r}) says so.")
+            return Text(self._done(name))
         key = (name, rungs[0])  # another first hint is another ladder
         step = self._shown.get(key, 0) + 1
         self._shown[key] = min(step, len(rungs))
         self._book.hinted(self.lesson.number, name, min(step, len(rungs)))
+        return Text(self._rung(name, rungs, step))
+
+    def hints(self, name: str, count: int) -> list[str]:
+        """The first ``count`` hints, for whoever keeps no session (a terminal)."""
+        rungs = self._ladder(name)
+        if not rungs:
+            return [self._done(name)]
+        self._book.hinted(self.lesson.number, name, min(count, len(rungs)))
+        last = min(count, len(rungs) + 1)
+        return [self._rung(name, rungs, step) for step in range(1, last + 1)]
+
+    def _ladder(self, name: str) -> tuple[str, ...]:
+        exercise = self.lesson.exercise(name)
+        return exercise.hints_for(exercise.check(self.scene, patience=0))
+
+    def _done(self, name: str) -> str:
+        return f"“{self.lesson.exercise(name).title}” is done: nothing to help with."
+
+    def _rung(self, name: str, rungs: tuple[str, ...], step: int) -> str:
         if step > len(rungs):
-            return Text(f"No more hints. lesson.solution({name!r}) shows one way to do it.")
-        return Text(f"Hint {step} of {len(rungs)}: {self._local(rungs[step - 1])}")
+            return f"No more hints. {_say('solution', name)} shows one way to do it."
+        return f"Hint {step} of {len(rungs)}: {self._local(rungs[step - 1])}"
 
     def solution(self, name: str) -> Script:
         """The commands that do it, as they would be typed."""
@@ -120,7 +139,7 @@ class Session:
         """Take an exercise back, to do it again."""
         exercise = self.lesson.exercise(name)
         staging.undo(self.scene, self.lesson, exercise)
-        return Text(f"“{exercise.title}” is taken back. Run its cell to do it again.")
+        return Text(f"“{exercise.title}” is taken back: do it again.")
 
     def restart(self) -> None:
         """Back to the beginning of this lesson; what you made in the lab is removed."""
@@ -128,6 +147,10 @@ class Session:
             self.scene.lab, self.lesson, dict(self.scene.names), progress=print
         )
         print(_opening(self.lesson))
+
+    def progress(self) -> CourseMap:
+        """A map of the course with what you have passed."""
+        return CourseMap(course.LESSONS, self._book.read(), self.lesson.number)
 
     def quiz(self) -> Quiz:
         """Three questions; open an answer to see whether it is right, and why."""
@@ -176,12 +199,8 @@ class Session:
 
     def register(self) -> None:
         """Make ``%%your_turn`` work in this notebook, if this is one."""
-        try:
-            from IPython.core.getipython import get_ipython
-        except ImportError:
-            return
-        shell: Any = get_ipython()
-        if shell is not None:
+        if in_notebook():
+            shell: Any = sys.modules["IPython"].get_ipython()
             shell.register_magic_function(self._magic, "cell", "your_turn")
 
     def _magic(self, line: str, cell: str) -> None:
@@ -194,6 +213,17 @@ class Session:
 
     def _local(self, text: str) -> str:
         return self.lesson.render(text, self.scene.names)
+
+
+def _say(verb: str, name: str) -> str:
+    """How to ask for something, where we are: in a notebook or in a terminal."""
+    return f"lesson.{verb}({name!r})" if in_notebook() else f"`labkit {verb} {name}`"
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel (or IPython)."""
+    interactive = sys.modules.get("IPython")
+    return interactive is not None and interactive.get_ipython() is not None
 
 
 class Text(str):

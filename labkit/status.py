@@ -26,6 +26,7 @@ def of(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": name,
         "ready": False,
+        "lesson": None,
         "kubeconfig": str(paths.kubeconfig),
         "vault": {"address": vault.ADDRESS, "version": None},
         "app": {"url": None},

@@ -20,6 +20,12 @@ def walk(lab: Lab, *, say: Callable[[str], None], forced: bool = True) -> Journe
 
     Raises LabError when the page does not show the value that was written.
     """
+    if lab.position.lesson is not None and lab.app.pod() is None:
+        raise LabError(
+            "The tour needs the whole way, from Vault to the page",
+            seen=f"the lab is in lesson {lab.position.lesson:02}, and the app is not deployed",
+            todo="`labkit reset` brings everything back; what you made in the lesson goes.",
+        )
     say(
         f"1. {lab.engine.title} holds {vault.MOUNT}/{vault.KEY}: `{lab.engine.program} kv get "
         f"-mount={vault.MOUNT} {vault.KEY}`"

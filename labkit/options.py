@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from labkit.paths import DEFAULT_LAB
+
+Name = Annotated[
+    str, typer.Option("--name", "-n", help="Which lab.", envvar="LABKIT_LAB", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+DEFAULT = DEFAULT_LAB
+
+
+def option_for(name: str) -> str:
+    """`` --name NAME`` where one is needed, to be put into a command that is shown."""
+    return "" if name == DEFAULT_LAB else f" --name {name}"
