@@ -35,7 +35,7 @@ class Passage:
 
     ``failed`` says that this is an attempt which did not reach the Secret.  ``login`` is
     Vault's request line, ``lease`` its answer; ``cause`` is the change of the
-    ExternalSecret right before, None when its refreshInterval was over.
+    ExternalSecret right before, None when ESO came by itself.
     """
 
     failed: bool
@@ -178,18 +178,25 @@ def _far_end(facts: Facts) -> float:
 def _failed_attempt(
     facts: Facts, attempts: list[ApiCall], mine: list[ApiCall]
 ) -> tuple[ApiCall, float]:
-    """The last attempt; the one before it while the last has not met its refusal yet."""
-    refusals = [
+    """The last attempt and its end; the one before while the last is still under way."""
+    outcomes = [
         call.asked for call in mine if call.resource == "serviceaccounts/token" and not call.ok
     ]
-    refusals += [
-        entry.at for entry in facts.vault or () if entry.error and entry.type == "response"
+    outcomes += [
+        entry.at
+        for entry in facts.vault or ()
+        if entry.type == "response"
+        and (
+            entry.path in facts.paths
+            or (entry.path == facts.store.login and (entry.error or not entry.accessor))
+        )
     ]
-    for at in range(len(attempts) - 1, max(-1, len(attempts) - 3), -1):
-        end = attempts[at + 1].asked if at + 1 < len(attempts) else _FOREVER
-        if any(attempts[at].asked <= refusal < end for refusal in refusals):
-            return attempts[at], end
-    return attempts[-1], _FOREVER
+    ends = [*(call.asked for call in attempts[1:]), _FOREVER]
+    windows = list(zip(attempts, ends, strict=True))
+    for begin, end in windows[:-3:-1]:
+        if any(begin.asked <= outcome < end for outcome in outcomes):
+            return begin, end
+    return windows[-1]
 
 
 def _read(facts: Facts, since: float, until: float, *, failed: bool) -> AuditEntry | None:
