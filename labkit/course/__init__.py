@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from labkit.course.lesson_00 import LESSON as _00
 from labkit.course.lesson_01 import LESSON as _01
+from labkit.course.lesson_04 import LESSON as _04
 from labkit.course.model import Lesson
 from labkit.errors import UsageError
 
-LESSONS: tuple[Lesson, ...] = (_00, _01)
+LESSONS: tuple[Lesson, ...] = (_00, _01, _04)
 
 
 def find(number: int) -> Lesson:
