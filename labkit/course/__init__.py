@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from labkit.course.lesson_00 import LESSON as _00
 from labkit.course.lesson_01 import LESSON as _01
+from labkit.course.lesson_02 import LESSON as _02
 from labkit.course.lesson_04 import LESSON as _04
 from labkit.course.model import Lesson
 from labkit.errors import UsageError
 
-LESSONS: tuple[Lesson, ...] = (_00, _01, _04)
+LESSONS: tuple[Lesson, ...] = (_00, _01, _02, _04)
 
 
 def find(number: int) -> Lesson:
