@@ -170,7 +170,7 @@ def run_scan(
         places = f"{found.files} files and {found.objects} Git objects" + (
             f" and {found.processes} processes" if with_lab else ""
         )
-        many = f"{len(found.leaks)} leaks" if found.leaks else "None"
+        many = f"{len(found.leaks)} places hold one" if found.leaks else "None"
         typer.echo(f"{many} of {len(wanted)} secrets in {places}.")
     if found.leaks:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,14 @@ def _bring_up_workloads(
     here = lab.position
     if not running or not workloads.is_up(lab.api, here):
         setup = lab.setup_for(running or needed)
-        workloads.bring_up(lab.api, setup, position=here, progress=progress)
+        is_new = workloads.bring_up(lab.api, setup, position=here, progress=progress)
+        if is_new and here.lesson is not None and here.is_set:
+            position.write(lab.paths.position, replace(here, is_set=False))
+            progress(
+                f"{lab.engine.title} had lost everything, and with it what lesson "
+                f"{here.lesson:02} began with. `labkit lesson {here.lesson}` or the notebook's "
+                "first cells begin it over."
+            )
 
 
 def attach(name: str | None = None) -> Lab:
@@ -304,16 +311,28 @@ class Lab:
         """Back to a clean lab: what ``up`` makes, and nothing else; no lesson."""
         self.move_to(Position(), progress=progress)
 
-    def move_to(self, there: Position, *, progress: Progress = _silent) -> None:
+    def move_to(
+        self,
+        there: Position,
+        *,
+        finish: Callable[[], object] | None = None,
+        progress: Progress = _silent,
+    ) -> None:
         """Take away whatever was made in the lab and set it up as far as ``there`` says.
 
-        The same from any state, a half-broken one too; safe to repeat.
+        ``finish`` does what is left to do before it counts as being there.  The same from
+        any state, a half-broken one too; safe to repeat.
         """
         setup = self.setup_for(self.engine)
-        # Written first: if this is interrupted, the next `up` goes on to the same place.
-        position.write(self.paths.position, there)
-        workloads.clean(self.api, setup, progress=progress)
-        workloads.bring_up(self.api, setup, position=there, progress=progress)
+        # Two notebooks may ask at once: one after the other, or both would be half done.
+        with launch.locked(self.paths, time.monotonic() + _PATIENCE, progress):
+            # Written first: if this is interrupted, the next `up` goes on to the same place.
+            position.write(self.paths.position, replace(there, is_set=False))
+            workloads.clean(self.api, setup, progress=progress)
+            workloads.bring_up(self.api, setup, position=there, progress=progress)
+            if finish:
+                finish()
+            position.write(self.paths.position, there)
 
     def stop(self) -> None:
         """Stop everything of this lab; safe to repeat."""

@@ -24,12 +24,14 @@ class Position:
     """``lesson`` None is no lesson: the whole way is there.
 
     ``stage`` is the last of STAGES that the lab itself provides; ``names`` are what the
-    learner's things are called in this lesson.
+    learner's things are called in this lesson.  ``is_set`` False: the lab was on its way
+    there and was interrupted, or has lost what the lesson began with.
     """
 
     lesson: int | None = None
     stage: str = WHOLE
     names: Mapping[str, str] = field(default_factory=dict)
+    is_set: bool = True
 
     def has(self, stage: str) -> bool:
         """Whether the lab provides what belongs to ``stage``."""
@@ -40,8 +42,8 @@ def read(file: Path) -> Position:
     """The position kept in ``file``; that of no lesson where there is none to be read."""
     try:
         found = json.loads(file.read_text())
-        position = Position(found["lesson"], found["stage"], found["names"])
-    except (OSError, ValueError, KeyError, TypeError):
+        position = Position(**found)
+    except (OSError, ValueError, TypeError):
         return Position()
     return position if position.stage in STAGES else Position()
 

@@ -23,6 +23,7 @@ from labkit.course.model import Exercise, Lesson, Quiz
 from labkit.course.script import BLANK, blanks_in, has_commands
 from labkit.coursemap import CourseMap
 from labkit.errors import LabError
+from labkit.kernel import token_lines
 from labkit.play import environment, play
 from labkit.progress import Book
 
@@ -86,7 +87,7 @@ class Session:
 
     def check(self, name: str) -> Report:
         """Look at the cluster and at Vault: is the exercise done?  Says what to do next."""
-        exercise = self.lesson.exercise(name)
+        exercise = self._exercise(name)
         report = exercise.check(self.scene)
         self._book.checked(self.lesson.number, name, passed=report.passed)
         return report
@@ -111,8 +112,23 @@ class Session:
         last = min(count, len(rungs) + 1)
         return [self._rung(name, rungs, step) for step in range(1, last + 1)]
 
+    def _exercise(self, name: str) -> Exercise:
+        """The exercise, if the lab is (still) in this lesson; raises LabError otherwise."""
+        here = self.scene.lab.position
+        if here.lesson != self.lesson.number or not here.is_set:
+            where = "no lesson" if here.lesson is None else f"lesson {here.lesson:02}"
+            seen = f"it is in {where}" if here.is_set else "what it began with is gone"
+            again = "run this notebook's first cells again"
+            raise LabError(
+                f"The lab is not in lesson {self.lesson.number:02} any more",
+                seen=seen,
+                todo=f"To come back, {again if in_notebook() else 'begin it'}: "
+                f"`labkit lesson {self.lesson.number}` does the same from a terminal.",
+            )
+        return self.lesson.exercise(name)
+
     def _ladder(self, name: str) -> tuple[str, ...]:
-        exercise = self.lesson.exercise(name)
+        exercise = self._exercise(name)
         return exercise.hints_for(exercise.check(self.scene, patience=0))
 
     def _done(self, name: str) -> str:
@@ -130,14 +146,14 @@ class Session:
 
     def solve(self, name: str) -> Report:
         """Play the solution, and check.  For whoever wants to go on."""
-        exercise = self.lesson.exercise(name)
+        exercise = self._exercise(name)
         self._book.solved(self.lesson.number, name)
         staging.solve(self.scene, self.lesson, exercise)
         return self.check(name)
 
     def undo(self, name: str) -> Text:
         """Take an exercise back, to do it again."""
-        exercise = self.lesson.exercise(name)
+        exercise = self._exercise(name)
         staging.undo(self.scene, self.lesson, exercise)
         return Text(f"“{exercise.title}” is taken back: do it again.")
 
@@ -160,11 +176,18 @@ class Session:
 
     def your_turn(self, name: str, cell: str) -> None:
         """Run a ``%%your_turn`` cell; prints what happened, never a traceback."""
-        exercise = self.lesson.exercise(name)
+        exercise = self._exercise(name)
         if self._solve:
             self._book.solved(self.lesson.number, name)
             played = staging.solve(self.scene, self.lesson, exercise)
             print(played.output, end="")
+            return
+        if tokens := token_lines(cell):
+            print(
+                f"Not run: line {tokens[0]} holds a token. A notebook is a file that gets copied "
+                "and committed; take it out.\nLet the shell fetch it when it is needed: "
+                'BAO_TOKEN="$(…)" before a command, or jwt=- and a pipe.'
+            )
             return
         if open_lines := blanks_in(cell):
             where = ", ".join(map(str, open_lines))

@@ -28,22 +28,22 @@ def begin(
     changed.  Raises LabError (UsageError for names that cannot be).
     """
     chosen = check_names(lesson.names, names or {})
-    lab.move_to(Position(lesson.number, lesson.stage, chosen), progress=progress)
-    if lesson.begin:
-        must_play(
-            lesson.render(lesson.begin, chosen),
-            environment(lab),
-            f"Setting up lesson {lesson.number:02}",
-        )
+
+    def finish() -> None:
+        if lesson.begin:
+            script = lesson.render(lesson.begin, chosen)
+            must_play(script, environment(lab), f"Setting up lesson {lesson.number:02}")
+
+    there = Position(lesson.number, lesson.stage, chosen)
+    lab.move_to(there, finish=finish, progress=progress)
     return Scene(lab, chosen)
 
 
 def is_at(lab: Lab, lesson: Lesson, names: Mapping[str, str] | None = None) -> bool:
     """Whether the lab is in this lesson already, under these names."""
     here = lab.position
-    return here.lesson == lesson.number and dict(here.names) == check_names(
-        lesson.names, names or {}
-    )
+    wanted = check_names(lesson.names, names or {})
+    return here.is_set and here.lesson == lesson.number and dict(here.names) == wanted
 
 
 def solve(scene: Scene, lesson: Lesson, exercise: Exercise) -> Played:

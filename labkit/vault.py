@@ -183,13 +183,18 @@ def _is_active_yet(client: hvac.Client) -> bool:
         return False
 
 
-def open_store(client: hvac.Client) -> None:
-    """An audit device on the pod's standard output and a KV v2 mount; safe to repeat."""
+def open_store(client: hvac.Client) -> bool:
+    """An audit device on the pod's standard output and a KV v2 mount; safe to repeat.
+
+    False when the mount was there already.
+    """
     with _explained("enable its audit device and its KV mount"):
         if not client.sys.list_enabled_audit_devices()["data"]:
             client.sys.enable_audit_device("file", path="stdout", options={"file_path": "stdout"})
-        if f"{MOUNT}/" not in client.sys.list_mounted_secrets_engines()["data"]:
-            client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
+        if f"{MOUNT}/" in client.sys.list_mounted_secrets_engines()["data"]:
+            return False
+        client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
+    return True
 
 
 def trust_cluster(client: hvac.Client, *, reviewer: Reviewer) -> None:

@@ -61,18 +61,18 @@ def bring_up(
     position: Position = EVERYTHING,
     progress: Progress,
     timeout: float = 120.0,
-) -> None:
+) -> bool:
     """From an empty cluster as far as ``position`` says: by default, to the secret on
-    the app's page.
+    the app's page.  True when Vault was a new one, with nothing in it.
 
     Raises the LabError of the step that failed; what is up by then stays up, and the
     next call goes on from there.
     """
     if eso.install_crds(kube, setup.crds):
         progress("External Secrets Operator: CRDs are served")
-    apply_files(kube, *PLATFORM, setup.engine.manifest)
+    _apply_platform(kube, setup)
     client = ready_vault(kube, setup, progress=progress, timeout=timeout)
-    vault.open_store(client)
+    is_new = vault.open_store(client)
     if position.has("secret") and vault.read(client) is None:
         vault.write(client, first_values())
         progress(f"{setup.engine.title}: wrote {vault.MOUNT}/{vault.KEY}")
@@ -102,6 +102,7 @@ def bring_up(
             awaited="available",
             timeout=timeout,
         )
+    return is_new
 
 
 def first_values() -> dict[str, str]:
@@ -187,6 +188,22 @@ def apply_files(kube: Kube, *names: str) -> list[str]:
     return changed
 
 
+def _apply_platform(kube: Kube, setup: Setup) -> None:
+    # What is applied into a namespace that is being deleted goes with it a moment later.
+    for name in _terminating(kube):
+        namespaces.remove(kube, name)
+    apply_files(kube, *PLATFORM, setup.engine.manifest)
+
+
+def _terminating(kube: Kube) -> list[str]:
+    return [
+        obj["metadata"]["name"]
+        for obj in kube.list("v1", "Namespace")
+        if obj["metadata"]["name"] in {*_OURS, app.NAMESPACE}
+        and "deletionTimestamp" in obj["metadata"]
+    ]
+
+
 def engine_of(kube: Kube) -> vault.Engine | None:
     """The engine that the cluster's Vault runs, or None where there is no Vault."""
     found = kube.get("apps/v1", "StatefulSet", "vault", vault.NAMESPACE)
@@ -200,7 +217,9 @@ def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
     """Whether everything that ``position`` promises is there and works."""
     try:
         operator = kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)
-        if not is_available(operator) or not vault.is_active(vault.open_client(kube)):
+        if not is_available(operator) or _terminating(kube):
+            return False
+        if not vault.is_active(vault.open_client(kube)):
             return False
         if position.has("store") and not eso.is_store_ready(
             kube.get(eso.API, "ClusterSecretStore", STORE)
@@ -226,7 +245,7 @@ def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
     ESO's objects go first, while ESO runs: their finalizers are its to remove.  Nothing
     in kube-* is touched.
     """
-    apply_files(kube, *PLATFORM, setup.engine.manifest)  # an ESO that was broken is mended
+    _apply_platform(kube, setup)  # an ESO that was broken is mended
     for kind in ("ClusterExternalSecret", "ExternalSecret", "PushSecret"):
         _delete_all(kube, eso.API if kind != "PushSecret" else "external-secrets.io/v1alpha1", kind)
     for kind in ("SecretStore", "ClusterSecretStore"):
