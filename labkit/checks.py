@@ -179,7 +179,7 @@ class Report:
             lines.append(f"  Next: {self.first_unmet.next}")
         return "\n".join(lines)
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         """For notebooks: a list for browsers, the same facts as text elsewhere."""
         return {"text/plain": str(self), "text/html": self.to_html()}
 

@@ -170,8 +170,11 @@ def run_scan(
         places = f"{found.files} files and {found.objects} Git objects" + (
             f" and {found.processes} processes" if with_lab else ""
         )
-        many = f"{len(found.leaks)} places hold one" if found.leaks else "None"
-        typer.echo(f"{many} of {len(wanted)} secrets in {places}.")
+        if found.leaks:
+            many = f"{len(found.leaks)} place{'s' if len(found.leaks) > 1 else ''}"
+            typer.echo(f"A secret of the lab stands in {many}; {len(wanted)} looked for, {places}.")
+        else:
+            typer.echo(f"None of the lab's {len(wanted)} secrets is in {places}.")
     if found.leaks:
         raise typer.Exit(1)
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 import html
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from labkit import course, staging
+from labkit import course, staging, views
 from labkit import lab as labs
 from labkit.checks import Report, Scene
 from labkit.course.model import Exercise, Lesson, Quiz
@@ -87,10 +88,24 @@ class Session:
 
     def check(self, name: str) -> Report:
         """Look at the cluster and at Vault: is the exercise done?  Says what to do next."""
+        report = self._look(name)
+        if report.passed or self._solve or not in_notebook():
+            return report
+        return Interactive(report.title, report.findings, self._actions(name))
+
+    def _look(self, name: str) -> Report:
         exercise = self._exercise(name)
         report = exercise.check(self.scene)
         self._book.checked(self.lesson.number, name, passed=report.passed)
         return report
+
+    def _actions(self, name: str) -> dict[str, Callable[[], Any]]:
+        return {
+            "Check again": lambda: self._look(name),
+            "Hint": lambda: self.hint(name),
+            "Show a solution": lambda: self.solution(name),
+            "Solve it and go on": lambda: self.solve(name),
+        }
 
     def hint(self, name: str) -> Text:
         """The next hint.  The first one is chosen by what your cluster shows."""
@@ -149,7 +164,7 @@ class Session:
         exercise = self._exercise(name)
         self._book.solved(self.lesson.number, name)
         staging.solve(self.scene, self.lesson, exercise)
-        return self.check(name)
+        return self._look(name)
 
     def undo(self, name: str) -> Text:
         """Take an exercise back, to do it again."""
@@ -247,6 +262,17 @@ def in_notebook() -> bool:
     """Whether this process is a notebook's kernel (or IPython)."""
     interactive = sys.modules.get("IPython")
     return interactive is not None and interactive.get_ipython() is not None
+
+
+@dataclass(frozen=True)
+class Interactive(Report):
+    """A report that has buttons where there is a browser."""
+
+    actions: Mapping[str, Callable[[], Any]] = field(default_factory=dict, repr=False)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        box = views.checkpoint(self.title, Report(self.title, self.findings), self.actions)
+        return {**super()._repr_mimebundle_(), **box._repr_mimebundle_(), "text/plain": str(self)}
 
 
 class Text(str):

@@ -261,7 +261,8 @@ def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
         _delete_all(kube, "apps/v1", kind, namespace="default")
     for kind in ("Pod", "Secret", "ConfigMap"):
         _delete_all(kube, "v1", kind, namespace="default", keep={"kube-root-ca.crt"})
-    progress(f"Removed ESO's objects and {len(names)} namespaces: {', '.join(sorted(names))}")
+    also = f" and the namespaces {', '.join(sorted(names))}" if names else ""
+    progress(f"Removed ESO's objects{also}")
     client = ready_vault(kube, setup, progress=progress)
     vault.forget(client)
     progress(f"{setup.engine.title}: removed every secret, role and policy")
