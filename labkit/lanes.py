@@ -10,12 +10,9 @@ by the next one.  Rotating is left to ``rounds``.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import hvac
@@ -24,112 +21,24 @@ from hvac.exceptions import InvalidPath
 from hvac.exceptions import VaultError as HvacError
 
 from labkit import eso, host, vault
-from labkit.app import App, Page
+from labkit.app import App
 from labkit.errors import ApiError, LabError, VaultError
 from labkit.kube import Kube, Object, namespaces, parse_manifests
+from labkit.lane import FOLDER, NAMESPACE, POD, Lane, new_values
 from labkit.paths import manifest
-from labkit.trail import Rotation, volumes_of
 
-NAMESPACE = "latency"
 ROLE = "latency"
 POLICY = "latency-read"
 STORE = "vault-latency"
-POD = "lanes"
 MOST = 10  # lanes; a page stand-in and a process each
-_FOLDER = "latency"  # below the KV mount
 _FIRST_PORT = 8081
 _OWNER = "labkit/owner"
 _POLICY_TEXT = f"""\
-path "{vault.MOUNT}/data/{_FOLDER}/*" {{
+path "{vault.MOUNT}/data/{FOLDER}/*" {{
   capabilities = ["read"]
 }}
 """
 _open_here = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Look:
-    """A lane at one moment.  Fingerprints are the app's own: equal for equal values, and
-    good for nothing outside its process."""
-
-    pod_uid: str
-    started_at: str
-    restarts: int
-    app: tuple[int, float]
-    version: int
-    env: str | None
-    subpath: str | None
-
-
-@dataclass(frozen=True, order=True)
-class Sync:
-    """Up to where ESO has come with an ExternalSecret: the generation of its spec, and when
-    it read last (unix seconds, whole ones; 0.0 for never)."""
-
-    generation: int
-    at: float
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One way: ``app`` is its app, ``page`` the stand-in that acknowledges what it shows."""
-
-    kube: Kube
-    client: hvac.Client
-    name: str
-    app: App
-    page: Page
-    pod: Object
-
-    @property
-    def key(self) -> str:
-        """Its key below the KV mount."""
-        return f"{_FOLDER}/{self.name}"
-
-    def write(self, *, started: float) -> Rotation:
-        """Write a new password to Vault; what to look for from ``started`` on."""
-        return Rotation(
-            key=self.key,
-            version=vault.write(self.client, _values(), key=self.key),
-            namespace=NAMESPACE,
-            secret=self.name,
-            pod_uid=self.pod["metadata"]["uid"],
-            volumes=volumes_of(self.pod, self.name),
-            started=started,
-        )
-
-    def refresh_every(self, interval: str) -> Sync:
-        """Set the ExternalSecret's refreshInterval; what is true once ESO has read because
-        of that, which it does at once."""
-        body = {"spec": {"refreshInterval": interval}}
-        found = self.kube.patch(eso.API, "ExternalSecret", self.name, body, NAMESPACE)
-        return Sync(int(found["metadata"]["generation"]), 0.0)
-
-    def synced(self) -> Sync:
-        """What ESO has read for this lane so far."""
-        found = self.kube.get(eso.API, "ExternalSecret", self.name, NAMESPACE)
-        status = (found or {}).get("status") or {}
-        generation = str(status.get("syncedResourceVersion") or "0").partition("-")[0]
-        stamp = status.get("refreshTime")
-        return Sync(int(generation), datetime.fromisoformat(stamp).timestamp() if stamp else 0.0)
-
-    def look(self) -> Look:
-        """The lane as the cluster and its app have it now."""
-        pod = self.kube.get("v1", "Pod", POD, NAMESPACE) or {"metadata": {"uid": ""}}
-        statuses = (pod.get("status") or {}).get("containerStatuses") or []
-        status: Object = next((each for each in statuses if each["name"] == self.name), {})
-        running = (status.get("state") or {}).get("running") or {}
-        shown = self.app.credentials()
-        marks = {each["kind"]: each["fingerprint"] for each in shown["other_sources"]}
-        return Look(
-            pod_uid=pod["metadata"]["uid"],
-            started_at=str(running.get("startedAt", "")),
-            restarts=int(status.get("restartCount", 0)),
-            app=(shown["pid"], shown["started_at"]),
-            version=shown["version"],
-            env=marks.get("env"),
-            subpath=marks.get("subpath"),
-        )
 
 
 @contextmanager
@@ -144,8 +53,8 @@ def opened(
     if not _open_here.acquire(blocking=False):
         raise _busy("in this process")
     try:
-        _claim(kube, client)
         try:
+            _claim(kube, client)
             pod = _set_up(kube, client, count, timeout)
             with ExitStack() as pages:
                 yield tuple(
@@ -153,7 +62,7 @@ def opened(
                     for number in range(1, count + 1)
                 )
         finally:
-            _to_the_end(lambda: remove(kube, client))
+            _to_the_end(lambda: _remove_own(kube, client))
     finally:
         _open_here.release()
 
@@ -174,7 +83,7 @@ def _forget(client: hvac.Client) -> None:
     for number in range(1, MOST + 1):  # asking which there are takes LIST, which the API
         with suppress(InvalidPath):  # server's proxy refuses
             client.secrets.kv.v2.delete_metadata_and_all_versions(
-                path=f"{_FOLDER}/lane-{number}", mount_point=vault.MOUNT
+                path=f"{FOLDER}/lane-{number}", mount_point=vault.MOUNT
             )
     with suppress(InvalidPath):  # there is no Kubernetes auth
         client.auth.kubernetes.delete_role(ROLE)
@@ -183,16 +92,15 @@ def _forget(client: hvac.Client) -> None:
 
 def _claim(kube: Kube, client: hvac.Client) -> None:
     """Make the namespace with this process's name on it; whoever has it is the only one."""
-    owner = f"{os.getpid()} {host.process_start_time(os.getpid())!r} {host.boot_id()}"
     body = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": NAMESPACE, "annotations": {_OWNER: owner}},
+        "metadata": {"name": NAMESPACE, "annotations": {_OWNER: _this_process()}},
     }
     for _ in range(3):
         found = kube.get("v1", "Namespace", NAMESPACE)
         if found is not None:
-            _check_owner(found["metadata"].get("annotations", {}).get(_OWNER, ""))
+            _check_owner(_owner(found))
             remove(kube, client)
         try:
             kube.request("POST", "/api/v1/namespaces", body=body)
@@ -201,6 +109,20 @@ def _claim(kube: Kube, client: hvac.Client) -> None:
             if error.status != 409:  # somebody was quicker: see who
                 raise
     raise _busy(f"the namespace {NAMESPACE} is taken again and again")
+
+
+def _remove_own(kube: Kube, client: hvac.Client) -> None:
+    found = kube.get("v1", "Namespace", NAMESPACE)
+    if found is None or _owner(found) == _this_process():  # else it is somebody else's turn
+        remove(kube, client)
+
+
+def _this_process() -> str:
+    return f"{os.getpid()} {host.process_start_time(os.getpid())!r} {host.boot_id()}"
+
+
+def _owner(namespace: Object) -> str:
+    return str((namespace["metadata"].get("annotations") or {}).get(_OWNER, ""))
 
 
 def _check_owner(owner: str) -> None:
@@ -236,7 +158,7 @@ def _set_up(kube: Kube, client: hvac.Client, count: int, timeout: float) -> Obje
             ttl="10m",
         )
     for number in numbers:
-        vault.write(client, _values(), key=f"{_FOLDER}/lane-{number}")
+        vault.write(client, new_values(), key=f"{FOLDER}/lane-{number}")
     for obj in _shared():
         kube.apply(obj)
     eso.wait_store(kube, STORE, namespace=NAMESPACE, timeout=timeout)
@@ -267,14 +189,6 @@ def _lane(
     if not page.opened.wait(timeout):
         raise LabError(f"The event stream of lane {number} did not open", seen=app.pod_state())
     return Lane(kube, client, f"lane-{number}", app, page, pod)
-
-
-def _values() -> dict[str, str]:
-    return {
-        "url": "jdbc:mysql://mysql.latency:3306/shop",
-        "username": "lane_user",
-        "password": secrets.token_urlsafe(12),
-    }
 
 
 # -- the template --------------------------------------------------------------------
@@ -320,19 +234,25 @@ def _said_by_vault(doing: str) -> Iterator[None]:
 def _to_the_end(work: Callable[[], None]) -> None:
     """Do ``work`` in a thread, so that an interrupt comes after it and not in its middle."""
     failures: list[BaseException] = []
+    # Not the thread's own join: one that was interrupted takes the thread for ended.
+    is_done = threading.Event()
 
     def guarded() -> None:
         try:
             work()
         except BaseException as error:
             failures.append(error)
+        finally:
+            is_done.set()
 
-    thread = threading.Thread(target=guarded, name="remove-lanes")
-    thread.start()
     interrupt: KeyboardInterrupt | None = None
-    while thread.is_alive():
+    is_started = False
+    while not is_done.is_set():
         try:
-            thread.join()
+            if not is_started:
+                threading.Thread(target=guarded, name="remove-lanes").start()
+                is_started = True
+            is_done.wait()
         except KeyboardInterrupt as error:
             interrupt = error
     if interrupt:

@@ -22,7 +22,7 @@ import hvac
 from labkit import chart, lanes
 from labkit.errors import LabError, UsageError
 from labkit.kube import Kube
-from labkit.lanes import Lane, Look
+from labkit.lane import POD, Lane, Look
 from labkit.rounds import FORCED, Mode, Rounds, Sample
 from labkit.trail import HOPS, Witnesses
 
@@ -152,18 +152,24 @@ class Latencies:
     @property
     def alt_text(self) -> str:
         """The plot in words, for whoever does not see it."""
-        totals = "; ".join(
+        sentences = [
             f"{Mode.of(mode)}: median {statistics.median(values):.2f} s, "
-            f"p95 {_percentile(values, 95):.2f} s"
+            f"p95 {_percentile(values, 95):.2f} s, most of it before {self._longest(mode)}."
             for mode in self.samples
             if (values := self.step(mode, TOTAL))
+        ]
+        if never := self._never():
+            sentences.append(f"Never changed: {' and '.join(never)}.")
+        return " ".join(
+            [
+                "Dot plot of how long rotations took from Vault to the page, hop by hop, "
+                f"on a logarithmic scale (node sync mode {self.sync}).",
+                *sentences,
+            ]
         )
-        never = " and ".join(self._never())
-        return (
-            f"Dot plot of how long rotations took from Vault to the page. {totals}. "
-            "The wait for ESO's next read makes nearly all of it; the hops after that look "
-            "alike in every mode." + (f" Never changed: {never}." if never else "")
-        )
+
+    def _longest(self, mode: str) -> str:
+        return max(HOPS, key=lambda hop: statistics.median(self.step(mode, hop)))
 
     def __str__(self) -> str:
         return self.table()
@@ -193,7 +199,7 @@ def measure(
 
     Works in a namespace and on Vault keys of its own, and removes both, also when it is
     interrupted.  With 20 rotations and the modes above it takes about a minute in sync mode
-    ``watch``, and several in ``kubelet``.  ``on_progress`` gets one line a step.
+    ``watch``, and about ten in ``kubelet``.  ``on_progress`` gets one line a step.
 
     Raises UsageError for numbers and modes that it cannot do, LabError on a cluster
     without witnesses, and WaitTimeout when a value does not come through.
@@ -226,7 +232,7 @@ def measure(
         samples=samples,
         lanes=tuple(map(_report, opened, before, after)),
         sync=witnesses.sync,
-        pod=lanes.POD,
+        pod=POD,
         same_pod=all(a.pod_uid == b.pod_uid for a, b in zip(after, before, strict=True)),
         took=time.monotonic() - began,
     )

@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from labkit import eso
 from labkit.errors import LabError, UsageError, WaitTimeout
 from labkit.kube import Kube
-from labkit.lanes import NAMESPACE, Lane, Sync
+from labkit.lane import NAMESPACE, Lane, Sync
 from labkit.trail import HOPS, Rotation, Trail, Witnesses, app_proofs, in_order
 
 FORCED = "forced"
 _INTERVAL = re.compile(r"([1-9][0-9]{0,2})s")
 _SPREAD = 5.0  # seconds over which the lanes begin: ESO shall not read for all at once
+_NEVER = "1h"  # a refreshInterval that no measurement lives to see
+_KUBELET = 75.0  # seconds between a kubelet's looks at a pod's Secrets: 60 to 90
+_DICE = random.Random()  # noqa: S311 - no secret: a moment
 _GAP = 0.05  # seconds from "now" to the earliest moment that can be drawn
 _PATIENCE = {"watch": 20.0, "kubelet": 120.0}  # seconds from ESO's read to the page, at most
 _STEP = 0.25  # seconds after which a waiting lane sees that it shall stop
@@ -78,6 +81,7 @@ class Rounds:
         self._kube = kube
         self._lanes = lanes
         self._witnesses = witnesses
+        self._is_slow = witnesses.sync != "watch"
         self._patience = _PATIENCE.get(witnesses.sync, max(_PATIENCE.values()))
         self._writing = threading.Lock()
         self._stop = threading.Event()
@@ -91,25 +95,30 @@ class Rounds:
         way, are left out.  A forced sync is asked for right after the write, one lane at
         a time.
 
+        A node that looks at its Secrets once a minute (``kubelet``) has a phase of its own:
+        there all lanes work at once, and each write waits for a random moment in that
+        minute.
+
         Raises WaitTimeout when a value does not come through, LabError when a hop has no
         evidence.
         """
         since = time.time()
-        made = self._refreshed(mode, rotations) if mode.interval else self._forced(rotations)
+        one_by_one = mode.interval is None and not self._is_slow
+        made = self._forced(rotations) if one_by_one else self._at_once(mode, rotations)
         return self._prove(made, since)
 
     # -- making them -----------------------------------------------------------------
 
     def _forced(self, rotations: int) -> list[_Made]:
         for lane in self._lanes:
-            self._arm(lane, "1h")
+            self._arm(lane, _NEVER)
         made: list[_Made] = []
         for number in range(rotations):
             lane = self._lanes[number % len(self._lanes)]
             made.append(self._rotate(lane, Mode.of(FORCED)))
         return made
 
-    def _refreshed(self, mode: Mode, rotations: int) -> list[_Made]:
+    def _at_once(self, mode: Mode, rotations: int) -> list[_Made]:
         """Every lane in a thread of its own; when one fails, or the caller is interrupted,
         the others stop, too."""
         lanes = self._lanes[:rotations]
@@ -139,21 +148,25 @@ class Rounds:
         return [made for future in futures for made in future.result()]
 
     def _lane(self, lane: Lane, mode: Mode, count: int, begin: float) -> list[_Made]:
-        assert mode.interval is not None  # noqa: S101 - such a mode has one
         if self._stop.wait(begin - time.time()):
             return []
-        synced = self._arm(lane, mode.name)
+        synced = self._arm(lane, mode.name if mode.interval else _NEVER)
         made: list[_Made] = []
-        dice = random.Random()  # noqa: S311 - no secret: a moment
         while len(made) < count:
-            earliest = time.time() - synced.at + _GAP
-            moment = synced.at + dice.uniform(min(earliest, mode.interval), mode.interval)
-            if self._stop.wait(max(0.0, moment - time.time())):
+            if self._stop.wait(self._pause(mode, synced)):
                 break
             made.append(self._rotate(lane, mode))
-            # The page is quicker than the ExternalSecret's own status.
-            synced = self._wait_synced(lane, Sync(synced.generation, synced.at + 1))
+            if mode.interval:  # the page is quicker than the ExternalSecret's own status
+                synced = self._wait_synced(lane, Sync(synced.generation, synced.at + 1))
         return made
+
+    def _pause(self, mode: Mode, synced: Sync) -> float:
+        """How long a lane waits for the moment of its next write, in seconds."""
+        if self._is_slow or mode.interval is None:
+            return _DICE.uniform(0.0, _KUBELET)
+        earliest = min(time.time() - synced.at + _GAP, mode.interval)
+        moment = synced.at + _DICE.uniform(earliest, mode.interval)
+        return max(0.0, moment - time.time())
 
     def _arm(self, lane: Lane, interval: str) -> Sync:
         """Set the refreshInterval and wait for the read that ESO makes of that."""

@@ -15,6 +15,7 @@ import pytest
 from labkit import chart, eso, host, lanes, latency, vault
 from labkit.errors import LabError, UsageError
 from labkit.lab import Lab
+from labkit.lane import FOLDER, NAMESPACE
 from labkit.latency import Latencies
 from labkit.trail import HOPS, Witnesses
 
@@ -30,7 +31,7 @@ def measure(lab: Lab, rotations: int, *modes: str) -> Latencies:
 
 
 def assert_nothing_is_left(lab: Lab) -> None:
-    assert lab.api.get("v1", "Namespace", lanes.NAMESPACE) is None
+    assert lab.api.get("v1", "Namespace", NAMESPACE) is None
     client = lab.vault
     assert lanes.POLICY not in client.sys.list_policies()["data"]["policies"]
     with pytest.raises(hvac.exceptions.InvalidPath):
@@ -38,7 +39,7 @@ def assert_nothing_is_left(lab: Lab) -> None:
     for number in range(1, lanes.MOST + 1):
         with pytest.raises(hvac.exceptions.InvalidPath):
             client.secrets.kv.v2.read_secret_metadata(
-                f"latency/lane-{number}", mount_point=vault.MOUNT
+                f"{FOLDER}/lane-{number}", mount_point=vault.MOUNT
             )
 
 
@@ -97,7 +98,7 @@ def test_nothing_is_left_behind(lab: Lab, measured: Latencies) -> None:
 def test_an_interrupt_takes_the_lanes_away(lab: Lab) -> None:
     def interrupt() -> None:
         def is_under_way() -> bool:
-            found = lab.api.get(eso.API, "ExternalSecret", "lane-2", lanes.NAMESPACE)
+            found = lab.api.get(eso.API, "ExternalSecret", "lane-2", NAMESPACE)
             return bool(found and found["spec"]["refreshInterval"] == "300s")
 
         harness.until(is_under_way, what="rotations are under way", timeout=60)
@@ -116,14 +117,14 @@ def claim(lab: Lab, owner: str) -> None:
         {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": lanes.NAMESPACE, "annotations": {"labkit/owner": owner}},
+            "metadata": {"name": NAMESPACE, "annotations": {"labkit/owner": owner}},
         }
     )
 
 
 def test_what_a_killed_measurement_left_is_taken_away(lab: Lab) -> None:
     claim(lab, f"{os.getppid()} 1.0 {host.boot_id()}")  # that process began at another time
-    vault.write(lab.vault, {"a": "b"}, key="latency/lane-9")
+    vault.write(lab.vault, {"a": "b"}, key=f"{FOLDER}/lane-9")
     assert len(measure(lab, 1, "forced").samples["forced"]) == 1
     assert_nothing_is_left(lab)
 
@@ -133,7 +134,7 @@ def test_another_measurement_is_left_alone(lab: Lab) -> None:
     claim(lab, f"{parent} {host.process_start_time(parent)!r} {host.boot_id()}")
     with pytest.raises(LabError, match=f"process {parent} has the namespace"):
         measure(lab, 1, "forced")
-    assert lab.api.get("v1", "Namespace", lanes.NAMESPACE) is not None
+    assert lab.api.get("v1", "Namespace", NAMESPACE) is not None
     lanes.remove(lab.api, lab.vault)
     assert_nothing_is_left(lab)
 
