@@ -144,9 +144,8 @@ class Report:
 
     @property
     def is_settling(self) -> bool:
-        """Whether all that is not met is still under way."""
-        unmet = [finding for _, finding in self.findings if not finding.is_met]
-        return bool(unmet) and all(finding.settling for finding in unmet)
+        """Whether what is to be mended first may mend itself: it is still under way."""
+        return self.first_unmet is not None and self.first_unmet.settling
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data (part of the contract of ``labkit check --json``)."""
@@ -215,10 +214,11 @@ def look(
     *,
     patience: float = PATIENCE,
 ) -> Report:
-    """Look at everything that is expected, again and again while it is only settling.
+    """Look at everything that is expected, again and again while the first thing that is
+    not met is only settling.
 
-    ``patience`` is in seconds.  Returns at once when all is met, or when something is
-    wrong that time alone will not mend.
+    ``patience`` is in seconds.  Returns at once when all is met, or when what is to be
+    mended first is something that time alone will not mend.
     """
     deadline = time.monotonic() + patience
     while True:

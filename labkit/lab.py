@@ -10,19 +10,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import app as demo
-from labkit import environment, journey, launch, position, programs, status, vault, workloads
+from labkit import (
+    environment,
+    evidence,
+    journey,
+    latency,
+    launch,
+    position,
+    programs,
+    status,
+    vault,
+    workloads,
+)
 from labkit.errors import LabError, NoLab
+from labkit.journey import COURSE, Route
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths
 from labkit.position import Position
 from labkit.record import Record
+from labkit.trail import Witnesses
 from labkit.vault import Engine, Reviewer
 
 if TYPE_CHECKING:
@@ -288,23 +301,61 @@ class Lab:
         forced: bool = True,
         timeout: float = 60.0,
         client: str = "labkit",
+        route: Route = COURSE,
     ) -> journey.Journey:
         """Rotate the app's credentials and follow them to the page, hop by hop.
 
-        ``values`` None writes the present ones with a new random password.  See
-        ``journey.rotate`` for the rest.
+        ``values`` None writes the present ones with a new random password; ``route`` is
+        another secret's way to another app.  See ``journey.rotate`` for the rest.
         """
-        current = vault.read(self.vault) or workloads.first_values()
+        current = vault.read(self.vault, key=route.key) or workloads.first_values()
         return journey.rotate(
             self.api,
             self.vault,
             values or {**current, "password": workloads.new_password()},
-            witnesses=journey.Witnesses(
-                api_audit=self.paths.api_audit, node_journal=self.paths.journal, sync=self.sync
-            ),
+            witnesses=self._witnesses,
             forced=forced,
             timeout=timeout,
             client_name=client,
+            route=route,
+        )
+
+    @property
+    def _witnesses(self) -> Witnesses:
+        return Witnesses(
+            api_audit=self.paths.api_audit, node_journal=self.paths.journal, sync=self.sync
+        )
+
+    def latencies(
+        self, *, rotations: int = 20, modes: Sequence[str] = latency.MODES
+    ) -> latency.Latencies:
+        """Measure many rotations hop by hop, in a namespace of their own: a table and a plot.
+
+        See ``latency.measure``: with the defaults it takes about a minute.
+        """
+        return latency.measure(
+            self.api,
+            self.vault,
+            witnesses=self._witnesses,
+            rotations=rotations,
+            modes=modes,
+            on_progress=print,
+        )
+
+    def story(
+        self, *, subject: evidence.Subject | None = None, start: float | None = None
+    ) -> evidence.Story:
+        """The latest passage of a secret from Git to page, in twelve steps with evidence.
+
+        ``subject`` is whose (None: the app's); ``start`` (unix seconds) is what times are
+        told from.  See ``evidence.story`` for the rest.
+        """
+        return evidence.story(
+            self.api,
+            api_audit=self.paths.api_audit,
+            node_journal=self.paths.journal,
+            subject=subject or evidence.Subject(),
+            start=start,
         )
 
     def reset(self, *, progress: Progress = _silent) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from labkit.course.lesson_00 import LESSON as _00
 from labkit.course.lesson_01 import LESSON as _01
 from labkit.course.lesson_02 import LESSON as _02
+from labkit.course.lesson_03 import LESSON as _03
 from labkit.course.lesson_04 import LESSON as _04
+from labkit.course.lesson_05 import LESSON as _05
+from labkit.course.lesson_06 import LESSON as _06
+from labkit.course.lesson_08 import LESSON as _08
 from labkit.course.model import Lesson
 from labkit.errors import UsageError
 
-LESSONS: tuple[Lesson, ...] = (_00, _01, _02, _04)
+LESSONS: tuple[Lesson, ...] = (_00, _01, _02, _03, _04, _05, _06, _08)
 
 
 def find(number: int) -> Lesson:
