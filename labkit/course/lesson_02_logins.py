@@ -130,6 +130,11 @@ def _why(words: str, role: str, account: Account) -> str:
         return (
             f"The role's audience is not the token's: it comes with the audience {vault.AUDIENCE}."
         )
+    if "permission denied" in words:
+        return (
+            "Vault has no Kubernetes auth any more (`bao auth list` shows it), or may not ask the "
+            "API about tokens. lesson.restart() sets both up again."
+        )
     return f"Look at what the role says: `bao read auth/kubernetes/role/{role}`."
 
 
