@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -166,6 +166,23 @@ class App:
                     todo=f"See `kubectl -n {self.namespace} describe pods -l {self.labels}`.",
                 )
             time.sleep(0.03)
+
+    def wait_showing(
+        self, is_met: Callable[[dict[str, Any]], bool], *, timeout: float = 15.0
+    ) -> dict[str, Any]:
+        """Look at the page until ``is_met`` says so of what it shows; that, then.
+
+        ``timeout`` is in seconds.  Raises WaitTimeout.
+        """
+        deadline = time.monotonic() + timeout
+        while not is_met(shown := self.credentials()):
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    f"The page did not come to show what was awaited within {timeout:g} s",
+                    seen=str(shown.get("error") or f"version {shown.get('version')}"),
+                )
+            time.sleep(0.05)
+        return shown
 
     def pod(self) -> Object | None:
         """The app's newest pod, if there is one: a ready one before others, and none that

@@ -37,6 +37,7 @@ _TERMINATION_LOG = "/dev/termination-log"
 _HOSTS = "/etc/hosts"
 _LOCAL = "127.0.0.1,localhost"
 _SHELL_LINK = Path("image", "bin", "sh")  # below a container's folder
+_SUBPATHS = "subpaths"  # below a container's folder: what its subPaths were at its start
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Kitchen:
             Mount(message_file, str(container.get("terminationMessagePath") or _TERMINATION_LOG)),
         ]
         if self.mode == "rewrite":
+            mounts += _folders_of_files(mounts, folder / _SUBPATHS)
             self._stand_in_for_token(mounts, env, folder)
         view = View(
             name=f"{pod.namespace}/{pod.name}/{name}",
@@ -217,7 +219,7 @@ class Kitchen:
                 source = resolve_sub_path(
                     source,
                     path,
-                    copy_to=folder / "subpaths" / str(number),
+                    copy_to=folder / _SUBPATHS / str(number) / Path(mount["mountPath"]).name,
                     volume=name,
                     container=str(container["name"]),
                 )
@@ -282,6 +284,20 @@ class Kitchen:
         path = folder / "kubeconfig"
         write_private(path, json.dumps(config))
         env["KUBECONFIG"] = str(path)
+
+
+def _folders_of_files(mounts: Iterable[Mount], copies: Path) -> list[Mount]:
+    """Folders that are there only since a subPath's copy is mounted in them: with nothing
+    really mounted, a program told of the folder would not find the file."""
+    targets = {mount.target for mount in mounts}
+    found = {
+        folder: Mount(mount.source.parent, folder, mount.read_only)
+        for mount in mounts
+        if mount.source.is_relative_to(copies)
+        and (folder := str(Path(mount.target).parent)) not in targets
+        and not Path(folder).exists()
+    }
+    return list(found.values())
 
 
 def _user(pod: Pod, container: Json) -> User:
