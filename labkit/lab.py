@@ -83,7 +83,7 @@ def up(
 ) -> Lab:
     """Bring a lab up to the secret on the app's page; a no-op where it is there.
 
-    In a lesson, up to where that lesson begins: what the learner makes is left to them.
+    In a lesson, only what every lesson needs: the rest is the learner's and the lesson's.
 
     ``engine`` and ``sync`` None keep those of a lab that runs already (OpenBao and watch
     for a new one).  Raises LabError when it runs another than the one asked for.
@@ -118,11 +118,16 @@ def _bring_up_workloads(
     lab: Lab, wanted: Engine | None, needed: Engine, progress: Progress
 ) -> None:
     running = _check_engine(lab, wanted)
+    setup = lab.setup_for(running or needed)
     here = lab.position
-    if not running or not workloads.is_up(lab.api, here):
-        setup = lab.setup_for(running or needed)
-        is_new = workloads.bring_up(lab.api, setup, position=here, progress=progress)
-        if is_new and here.lesson is not None and here.is_set:
+    if here.lesson is None:
+        if not running or not workloads.is_up(lab.api):
+            workloads.bring_up(lab.api, setup, progress=progress)
+        return
+    # The rest is the lesson's: the learner is about to make it, or has just broken it.
+    if not workloads.is_platform_up(lab.api):
+        is_new = workloads.bring_up_platform(lab.api, setup, progress=progress)
+        if is_new:
             position.write(lab.paths.position, replace(here, is_set=False))
             progress(
                 f"{lab.engine.title} had lost everything, and with it what lesson "
@@ -384,6 +389,10 @@ class Lab:
             if finish:
                 finish()
             position.write(self.paths.position, there)
+
+    def is_in_order(self) -> bool:
+        """Whether what the lab itself provides, where it is in the course, works."""
+        return workloads.is_up(self.api, self.position)
 
     def stop(self) -> None:
         """Stop everything of this lab; safe to repeat."""

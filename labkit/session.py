@@ -54,6 +54,8 @@ def lesson(
             f"Lesson {found.label}: going on where you were. "
             "lesson.restart() takes everything back to its beginning."
         )
+        if not lab.is_in_order():
+            progress("Careful: something that this lesson began with is missing or broken.")
     else:
         scene = staging.begin(lab, found, names, progress=progress)
         progress(_opening(found))
@@ -164,7 +166,12 @@ class Session:
         exercise = self._exercise(name)
         self._book.solved(self.lesson.number, name)
         staging.solve(self.scene, self.lesson, exercise)
-        return self._look(name)
+        report = self._look(name)
+        if not report.passed:  # what was done before stands in the way
+            staging.undo(self.scene, self.lesson, exercise)
+            staging.solve(self.scene, self.lesson, exercise)
+            report = self._look(name)
+        return report
 
     def undo(self, name: str) -> Text:
         """Take an exercise back, to do it again."""
@@ -194,8 +201,7 @@ class Session:
         exercise = self._exercise(name)
         if self._solve:
             self._book.solved(self.lesson.number, name)
-            played = staging.solve(self.scene, self.lesson, exercise)
-            print(played.output, end="")
+            print(staging.solve(self.scene, self.lesson, exercise).output, end="")
             return
         if tokens := token_lines(cell):
             print(

@@ -55,7 +55,7 @@ def of(name: str) -> dict[str, Any]:
         health = vault.health(vault.open_client(kube))
         found["vault"]["version"] = health.get("version")
         if health.get("sealed"):
-            found["problem"] = f"Vault is sealed: `labkit up{_option(name)}` unseals it"
+            found["problem"] = "Vault is sealed"
         elif here.has("application"):
             shown = app.App(kube, "").credentials()
             found["ready"] = bool(shown.get("version"))
@@ -64,8 +64,10 @@ def of(name: str) -> dict[str, Any]:
             found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
-    if not found["ready"] and not found.get("problem"):
-        found["problem"] = f"Something of it is missing: `labkit up{_option(name)}` mends it"
+    if not found["ready"]:
+        mend = "up" if here.lesson is None else f"lesson {here.lesson}"
+        problem = str(found.get("problem") or "something of it is missing").rstrip(".")
+        found["problem"] = f"{problem}. `labkit {mend}{_option(name)}` mends it."
     return found
 
 

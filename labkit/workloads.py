@@ -61,18 +61,14 @@ def bring_up(
     position: Position = EVERYTHING,
     progress: Progress,
     timeout: float = 120.0,
-) -> bool:
+) -> None:
     """From an empty cluster as far as ``position`` says: by default, to the secret on
-    the app's page.  True when Vault was a new one, with nothing in it.
+    the app's page.
 
     Raises the LabError of the step that failed; what is up by then stays up, and the
     next call goes on from there.
     """
-    if eso.install_crds(kube, setup.crds):
-        progress("External Secrets Operator: CRDs are served")
-    _apply_platform(kube, setup)
-    client = ready_vault(kube, setup, progress=progress, timeout=timeout)
-    is_new = vault.open_store(client)
+    client, _ = _begin_platform(kube, setup, progress, timeout)
     if position.has("secret") and vault.read(client) is None:
         vault.write(client, first_values())
         progress(f"{setup.engine.title}: wrote {vault.MOUNT}/{vault.KEY}")
@@ -93,16 +89,41 @@ def bring_up(
         apply_files(kube, APPLICATION_FILE)
         app.App(kube, "").wait_answering(timeout=timeout)
         progress("The app shows the secret on its page")
-    elif not is_available(kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)):
-        kube.wait(
-            kube.resource("apps/v1", "Deployment"),
-            "external-secrets",
-            eso.NAMESPACE,
-            is_available,
-            awaited="available",
-            timeout=timeout,
-        )
+    if not position.has("store"):  # else ESO has proven already that it works
+        _wait_operator(kube, timeout)
+
+
+def bring_up_platform(
+    kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 120.0
+) -> bool:
+    """An open Vault with its KV mount, and ESO at work: what every lesson begins with.
+
+    True when that Vault is a new one, with nothing in it.  Raises as ``bring_up`` does.
+    """
+    _, is_new = _begin_platform(kube, setup, progress, timeout)
+    _wait_operator(kube, timeout)
     return is_new
+
+
+def _begin_platform(
+    kube: Kube, setup: Setup, progress: Progress, timeout: float
+) -> tuple[hvac.Client, bool]:
+    if eso.install_crds(kube, setup.crds):
+        progress("External Secrets Operator: CRDs are served")
+    _apply_platform(kube, setup)
+    client = ready_vault(kube, setup, progress=progress, timeout=timeout)
+    return client, vault.open_store(client)
+
+
+def _wait_operator(kube: Kube, timeout: float) -> None:
+    kube.wait(
+        kube.resource("apps/v1", "Deployment"),
+        "external-secrets",
+        eso.NAMESPACE,
+        is_available,
+        awaited="available",
+        timeout=timeout,
+    )
 
 
 def first_values() -> dict[str, str]:
@@ -213,14 +234,22 @@ def engine_of(kube: Kube) -> vault.Engine | None:
     return vault.ENGINES["openbao" if "openbao" in image else "hashicorp"]
 
 
-def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
-    """Whether everything that ``position`` promises is there and works."""
+def is_platform_up(kube: Kube) -> bool:
+    """Whether Vault is open and ESO at work."""
     try:
         operator = kube.get("apps/v1", "Deployment", "external-secrets", eso.NAMESPACE)
         if not is_available(operator) or _terminating(kube):
             return False
-        if not vault.is_active(vault.open_client(kube)):
-            return False
+        return vault.is_active(vault.open_client(kube))
+    except (ClusterError, VaultError, ValueError, OSError):
+        return False
+
+
+def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
+    """Whether everything that ``position`` promises is there and works."""
+    if not is_platform_up(kube):
+        return False
+    try:
         if position.has("store") and not eso.is_store_ready(
             kube.get(eso.API, "ClusterSecretStore", STORE)
         ):

@@ -339,3 +339,26 @@ def test_progress_outlives_the_lab_and_a_broken_file(
     with pytest.raises(LabError, match="newer labkit"):
         book.read()
     book.clear()
+
+
+def test_solving_works_after_a_wrong_answer_that_stands_in_the_way(here: Lab) -> None:
+    lesson = begin(0)
+    wrong = next(
+        fault
+        for fault in lesson.lesson.exercise("rename").faults
+        if fault.name == "put in place of patch"
+    )
+    lesson.your_turn("rename", wrong.script)
+    assert not lesson.check("rename").passed
+    assert lesson.solve("rename").passed
+
+
+def test_a_broken_exercise_does_not_hold_up_the_next_kernel(here: Lab) -> None:
+    lesson = begin(0)
+    here.api.delete("v1", "Namespace", "demo")
+    labs.up(here.name)  # as a notebook's first cell does
+    assert any("missing or broken" in line for line in messages(0))
+    assert not here.status()["ready"]
+    assert "labkit lesson 0" in here.status()["problem"]
+    lesson.restart()
+    assert lesson.solve("rename").passed

@@ -3,8 +3,8 @@
 1. The pivot is ESO's last successful write of the Secret (without the API server's log:
    the node's last rename, else the app's last reload).  A refresh that finds nothing new
    writes nothing, so the passage told is the last that went all the way.
-2. If the ExternalSecret is not Ready and ESO tried again since, the last such attempt is
-   told instead: it shows where the way ends now.
+2. If the ExternalSecret is not Ready and ESO tried again since (or nothing ever got
+   through), the last such attempt is told instead: it shows where the way ends now.
 3. ESO begins each attempt by getting the Secret; that call opens the passage.
 4. The read in Vault leads to its login by the token's accessor, whatever the login's age;
    the login's request and answer enclose the TokenReview.
@@ -68,7 +68,8 @@ def find(facts: Facts) -> Passage:
     attempts = [
         call for call in mine if call.verb == "get" and call.is_about("secrets", where, secret)
     ]
-    retries = [] if facts.is_ready else [call for call in attempts if call.asked > pivot]
+    since_then = [call for call in attempts if call.asked > pivot or pivot == _FOREVER]
+    retries = [] if facts.is_ready else since_then
     failed = bool(retries)
     begin, end = _last(attempts, lambda call: call.asked <= pivot), _FOREVER
     if failed:  # 2
