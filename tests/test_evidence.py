@@ -172,6 +172,15 @@ def test_argo_cd_is_believed_when_its_service_account_applies(lab: Lab, namespac
     assert "no pod" in step[10].missing
 
 
+def test_what_never_worked_is_told_in_vaults_words(lab: Lab, namespace: str) -> None:
+    lab.apply(OTHER.replace("mysql_credentials", "not-for-demo"), namespace=namespace)
+    subject = evidence.Subject(external_secret="other", namespace=namespace)
+    until(lambda: lab.story(subject=subject).steps[6].proof, "ESO is refused")
+    step = by_number(lab.story(subject=subject))
+    assert all(step[number].proven for number in (3, 4, 5, 6))
+    assert step[7].missing == "Vault refused: permission denied"
+
+
 def test_it_reads_as_text_and_as_a_table() -> None:
     odd = Step(7, "Vault <answers>", 10.5, "a & b", "Vault", "its log", "read: 200")
     absent = Step(12, "The page shows it", missing="no page")
