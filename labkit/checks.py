@@ -23,6 +23,7 @@ from requests import RequestException
 from labkit.errors import LabError
 from labkit.kube import Kube
 from labkit.lab import Lab
+from labkit.markup import as_html
 
 if TYPE_CHECKING:
     import hvac
@@ -187,16 +188,14 @@ class Report:
         items = []
         for _, finding in self.findings:
             if finding.is_met:
-                items.append(f"<li><b>✓ As expected:</b> {html.escape(finding.observed)}</li>")
+                items.append(f"<li><b>✓ As expected:</b> {as_html(finding.observed)}</li>")
             else:
                 items.append(
-                    f"<li><b>✗ Not yet.</b> Expected: {html.escape(finding.expected)}<br>"
-                    f"Observed: {html.escape(finding.observed)}</li>"
+                    f"<li><b>✗ Not yet.</b> Expected: {as_html(finding.expected)}<br>"
+                    f"Observed: {as_html(finding.observed)}</li>"
                 )
         after = (
-            f"<p><b>Next:</b> {html.escape(self.first_unmet.next)}</p>"
-            if (self.first_unmet)
-            else ""
+            f"<p><b>Next:</b> {as_html(self.first_unmet.next)}</p>" if (self.first_unmet) else ""
         )
         state = "passed" if self.passed else "not yet"
         return (

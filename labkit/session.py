@@ -106,6 +106,7 @@ class Session:
             "Check again": lambda: self._look(name),
             "Hint": lambda: self.hint(name),
             "Show a solution": lambda: self.solution(name),
+            "Take it back": lambda: self.undo(name),
             "Solve it and go on": lambda: self.solve(name),
         }
 
@@ -205,13 +206,13 @@ class Session:
             return
         if tokens := token_lines(cell):
             print(
-                f"Not run: line {tokens[0]} holds a token. A notebook is a file that gets copied "
-                "and committed; take it out.\nLet the shell fetch it when it is needed: "
+                f"Not run: line {tokens[0] + 1} holds a token. A notebook is a file that gets "
+                "copied and committed; take it out.\nLet the shell fetch it when it is needed: "
                 'BAO_TOKEN="$(…)" before a command, or jwt=- and a pipe.'
             )
             return
         if open_lines := blanks_in(cell):
-            where = ", ".join(map(str, open_lines))
+            where = ", ".join(str(line + 1) for line in open_lines)  # after the magic's own
             lines = "line" if len(open_lines) == 1 else "lines"
             print(
                 f"Not run yet: fill in every {BLANK} ({lines} {where}) and run the cell again.\n"

@@ -167,12 +167,12 @@ def test_a_vault_that_was_killed_says_what_to_do(here: Lab) -> None:
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("bao kv ____ -mount=secret", "fill in every ____ (line 1)"),
+        ("bao kv ____ -mount=secret", "fill in every ____ (line 2)"),
         ("# nothing\n\n", "Nothing to run yet"),
         ("kubectl apply -f - <<'Y'\nkind: [\nY", "ended with code 1"),
         ("bao status > /dev/null\nfalse", "ended with code 1"),
-        ("export T=hvs.CAESIJ0123456789abcdefghij", "line 1 holds a token"),
-        ("jwt=eyJhbGciOiJSUzI1NiIs.eyJhdWQiOlsiaHR0.abc", "line 1 holds a token"),
+        ("export T=hvs.CAESIJ0123456789abcdefghij", "line 2 holds a token"),
+        ("jwt=eyJhbGciOiJSUzI1NiIs.eyJhdWQiOlsiaHR0.abc", "line 2 holds a token"),
     ],
 )
 def test_a_wrong_cell_gets_a_sentence(

@@ -6,7 +6,6 @@ notebook's source; scripts run by ``play``; a checkpoint's looking is ``checks``
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from functools import cached_property
 from labkit.checks import Expectation, Report, Scene, ladder, look
 from labkit.course import script as scripts
 from labkit.errors import UsageError
+from labkit.markup import as_html
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class Quiz:
         """Each answer is a line that opens to say whether it is right, and why."""
         parts = []
         for number, question in enumerate(self.questions, 1):
-            parts.append(f"<p><b>{number}. {html.escape(question.text)}</b></p>")
+            parts.append(f"<p><b>{number}. {as_html(question.text)}</b></p>")
             for place, choice in enumerate(question.choices):
                 verdict = "Yes." if choice.right else "No."
                 parts.append(
-                    f"<details><summary>{'abcdef'[place]}) {html.escape(choice.text)}</summary>"
-                    f"<p>{verdict} {html.escape(choice.feedback)}</p></details>"
+                    f"<details><summary>{'abcdef'[place]}) {as_html(choice.text)}</summary>"
+                    f"<p>{verdict} {as_html(choice.feedback)}</p></details>"
                 )
         return "<section>" + "".join(parts) + "</section>"
 

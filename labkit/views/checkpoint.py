@@ -6,11 +6,11 @@ its business.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.markup import as_html
 
 Shown = Callable[[], Any]
 """Does something and returns what to show: with ``_repr_mimebundle_``, or as text."""
@@ -24,7 +24,7 @@ def checkpoint(title: str, first: Any, actions: Mapping[str, Shown]) -> Any:
     """
     import ipywidgets as widgets  # type: ignore[import-untyped]  # slow to import: only notebooks pay for it
 
-    report = widgets.HTML(as_html(first))
+    report = widgets.HTML(html_of(first))
     said = widgets.HTML()
     buttons = []
     for label, action in actions.items():
@@ -42,19 +42,19 @@ def _pressed(action: Shown, button: Any, report: Any, said: Any) -> Callable[[An
         try:
             shown = action()
         except LabError as error:
-            said.value = f'<p role="status">{html.escape(str(error))}</p>'
+            said.value = f'<p role="status">{as_html(str(error))}</p>'
         else:
             if hasattr(shown, "passed"):  # a report replaces the one above
-                report.value, said.value = as_html(shown), ""
+                report.value, said.value = html_of(shown), ""
             else:
-                said.value = as_html(shown)
+                said.value = html_of(shown)
         finally:
             button.disabled = False
 
     return press
 
 
-def as_html(shown: Any) -> str:
+def html_of(shown: Any) -> str:
     """What a browser gets of something that can be displayed."""
     bundle = shown._repr_mimebundle_() if hasattr(shown, "_repr_mimebundle_") else {}
-    return str(bundle.get("text/html") or f'<p role="status">{html.escape(str(shown))}</p>')
+    return str(bundle.get("text/html") or f'<p role="status">{as_html(str(shown))}</p>')
