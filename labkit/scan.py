@@ -29,8 +29,10 @@ from labkit.kube import Kube
 if TYPE_CHECKING:
     import hvac
 
-SHOWN_ON_PURPOSE = frozenset({"username", "user", "url", "host", "port", "db_user", "db_con"})
-"""Fields of the course's secrets that lessons show: a user name and an address."""
+SHOWN_ON_PURPOSE = frozenset(
+    {"username", "user", "url", "host", "port", "db_user", "db_con", "cache-host"}
+)
+"""Fields of the course's secrets that lessons show: user names and addresses."""
 _SHORTEST = 6  # characters; less is found everywhere
 _LARGEST_FILE = 64_000_000  # bytes
 _SKIPPED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache"}

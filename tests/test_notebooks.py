@@ -27,6 +27,7 @@ TAGS = {"parameters", VARIES, KEEP}
 OTHERS = {
     lesson.number: {key: f"x{value}x" for key, value in lesson.names.items()} for lesson in LESSONS
 }
+FEWER = {6: {"rotations": 4}}  # where the number does not matter
 each = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: f"{lesson.number:02}")
 backwards = pytest.mark.parametrize(
     "lesson", LESSONS[::-1], ids=lambda lesson: f"{lesson.number:02}"
@@ -179,7 +180,7 @@ def test_no_secret_of_any_of_them_is_anywhere(
         leaks += [
             Leak(words.split("\0")[0], leak.what) for leak in searcher.in_bytes(words.encode(), "")
         ]
-    assert leaks == []
+    assert sorted({leak.what for leak in leaks}) == [], leaks[:5]
     assert found.files > 10
     assert len(arguments.seen) > 50
 
@@ -213,7 +214,7 @@ def test_alone_and_unsolved_every_checkpoint_says_not_yet(
     lesson: Lesson, lab: Lab, runs: Runs
 ) -> None:
     lab.reset()
-    done = runs.papermill(lesson, "unsolved")
+    done = runs.papermill(lesson, "unsolved", **FEWER.get(lesson.number, {}))
     said = checks_in(done)
     assert set(said) == {exercise.name for exercise in lesson.exercises}
     for name, text in said.items():
