@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import hvac
 
 SHOWN_ON_PURPOSE = frozenset(
-    {"username", "user", "url", "host", "port", "db_user", "db_con", "cache-host"}
+    {"username", "user", "url", "host", "port", "db_user", "db_con", "cache-host", "motto"}
 )
 """Fields of the course's secrets that lessons show: user names and addresses."""
 _SHORTEST = 6  # characters; less is found everywhere
