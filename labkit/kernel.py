@@ -12,7 +12,6 @@ import re
 from typing import Any
 
 TOKEN = re.compile(r"\b(?:hvs|hvb|s|b)\.[A-Za-z0-9_-]{20,}|\beyJ[\w-]{10,}\.[\w-]{10,}\.")
-_FIRST = {"lab", "lesson", "labkit"}
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -57,10 +56,10 @@ def said(error: BaseException) -> str | None:
     module = type(error).__module__
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted. Nothing is broken: run the cell again when you like."
-    if isinstance(error, NameError) and error.name in _FIRST:
+    if isinstance(error, NameError):
         return (
-            f"There is no {error.name!r} yet. Run the notebook's first cells, which make it "
-            "(Run > Run All Above Selected Cell), and then this one again."
+            f"There is no {error.name!r} yet. Run the notebook's first cells, and those above this "
+            "one (Run > Run All Above Selected Cell), and then this one again."
         )
     if module.startswith("hvac."):
         words = str(error).splitlines()[0].removesuffix(", on None None")
