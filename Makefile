@@ -29,7 +29,8 @@ lab: setup ## the lab running, and JupyterLab serving the lessons
 	@$(BIN)/jupyter lab --config=jupyter_server_config.py
 
 .PHONY: test
-test: setup lint ## every check and every test, on real programs
+test: setup lint ## every check and every test, on real programs and in a real browser
+	@$(BIN)/python tests/browser/get_chromium.py || true
 	$(BIN)/pytest
 
 .PHONY: notebooks
