@@ -28,7 +28,7 @@ Action = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 class View(anywidget.AnyWidget):
     """The base of all views.
 
-    A subclass is made with ``class Journey(View, name="journey")``, which takes
+    A subclass is made with ``class Journey(View, files="journey")``, which takes
     ``journey.js`` and ``journey.css`` from this folder (after ``base.css``, which has the
     colours of both themes).  ``state`` is what is shown (JSON, no secrets); ``on`` names
     what the browser may ask for with ``model.send({"do": NAME, …})``; the answer comes
@@ -38,10 +38,10 @@ class View(anywidget.AnyWidget):
     state = traitlets.Dict().tag(sync=True)
     paused = traitlets.Bool(default_value=False).tag(sync=True)
 
-    def __init_subclass__(cls, *, name: str = "", **kwargs: Any) -> None:
-        if name:
-            cls._esm = _HERE / f"{name}.js"
-            cls._css = (_HERE / "base.css").read_text() + (_HERE / f"{name}.css").read_text()
+    def __init_subclass__(cls, *, files: str = "", **kwargs: Any) -> None:
+        if files:
+            cls._esm = _HERE / f"{files}.js"
+            cls._css = (_HERE / "base.css").read_text() + (_HERE / f"{files}.css").read_text()
         super().__init_subclass__(**kwargs)
 
     def __init__(self, state: Mapping[str, Any], on: Mapping[str, Action] | None = None) -> None:
