@@ -235,7 +235,7 @@ REVOKE = Exercise(
 {AS_BEFORE}bao kv metadata delete -mount={MOUNT} {KEY}
 head -c 12 /dev/urandom | base64 | tr -d '\\n' | bao kv put -mount={MOUNT} {KEY} \\
     url=jdbc:mysql://mysql.demo:3306/shop username=demo_user password=- > /dev/null
-{SYNC}kubectl -n {app.NAMESPACE} rollout restart deployment {app.DEPLOYMENT}
+{SYNC}kubectl -n {app.NAMESPACE} delete pods -l {app.LABELS}
 kubectl -n {app.NAMESPACE} rollout status deployment {app.DEPLOYMENT} --timeout=30s
 """,
     blanks=(f"bao kv ⟦patch⟧ -mount={MOUNT}", f"bao kv ⟦destroy⟧ -mount={MOUNT}"),
@@ -248,7 +248,7 @@ kubectl -n {app.NAMESPACE} rollout status deployment {app.DEPLOYMENT} --timeout=
     faults=(
         Fault(
             "the pod is restarted to make sure",
-            f"kubectl -n {app.NAMESPACE} rollout restart deployment {app.DEPLOYMENT}\n"
+            f"kubectl -n {app.NAMESPACE} delete pods -l {app.LABELS}\n"
             f"kubectl -n {app.NAMESPACE} rollout status deployment {app.DEPLOYMENT} "
             "--timeout=30s\n",
             rotated_without_restart,
