@@ -10,7 +10,7 @@ SHELL := /bin/sh
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(shell find labkit/_jupyter -type f -not -name '*.pyc')
 	@$(PYTHON) -c 'import sys; v=sys.version_info; v >= (3, 11) or sys.exit("labkit needs Python 3.11 or newer; this is %d.%d. Name another: make PYTHON=python3.12 lab" % v[:2])'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make virtual environments: install your system's python3-venv package."; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,7 @@
 """JupyterLab as `make lab` serves it: for one person, on this machine, with bad Wi-Fi.
 
-It listens on loopback behind Jupyter's own token, opens the first lesson, and asks
-nothing of the network.  Of its log only the address is shown.
+It listens on loopback behind Jupyter's own token, opens the first lesson beside the
+application's page, and asks nothing of the network.  Of its log only the address is shown.
 """
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - Jupyter puts it there
@@ -11,6 +11,7 @@ c.ServerApp.open_browser = False
 c.ServerApp.allow_root = True  # root is who one is in many containers
 c.ServerApp.root_dir = "notebooks"
 c.Application.log_level = "ERROR"
-c.LabApp.default_url = "/lab/tree/00-start-here.ipynb"
+# The first lesson with the application's page at its side (labkit/jupyter/workspace.py).
+c.LabApp.default_url = "/lab/workspaces/labkit"
 c.LabApp.extension_manager = "readonly"
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"

@@ -10,12 +10,10 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from labkit.views.checkpoint import checkpoint
-
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
-__all__ = ["access", "checkpoint"]
+__all__ = ["access", "checkpoint", "page", "progress", "quiz"]
 
 
 def access(lab: Lab, **options: Any) -> Any:
@@ -23,6 +21,34 @@ def access(lab: Lab, **options: Any) -> Any:
     from labkit.views.access import show
 
     return show(lab, **options)
+
+
+def page(lab: Lab, **options: Any) -> Any:
+    """The application's own page, live in a frame (see ``views.page``)."""
+    from labkit.views.page import show
+
+    return show(lab, **options)
+
+
+def checkpoint(desk: Any, exercise: str, first: Any) -> Any:
+    """An exercise's checkpoint with its buttons (see ``views.checkpoint``)."""
+    from labkit.views.checkpoint import Checkpoint
+
+    return Checkpoint(desk, exercise, first)
+
+
+def quiz(questions: Any, kept: Any, note: Any) -> Any:
+    """A lesson's questions, to be answered (see ``views.quiz``)."""
+    from labkit.views.quiz import QuizView
+
+    return QuizView(questions, kept, note)
+
+
+def progress(first: Any, read: Any) -> Any:
+    """The course with what is passed (see ``views.progress``)."""
+    from labkit.views.progress import ProgressView
+
+    return ProgressView(first, read)
 
 
 class _Package(ModuleType):
