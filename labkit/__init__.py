@@ -5,15 +5,17 @@ Begin with ``lab = labkit.start()``.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
 
 if TYPE_CHECKING:
+    from labkit import views
     from labkit.lab import Lab, attach, start
     from labkit.session import lesson
 
-__all__ = ["Lab", "LabError", "attach", "lesson", "start"]
+__all__ = ["Lab", "LabError", "attach", "lesson", "start", "views"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +29,6 @@ def __getattr__(name: str) -> Any:
         from labkit.session import lesson
 
         return lesson
+    if name == "views":
+        return importlib.import_module("labkit.views")
     raise AttributeError(f"module 'labkit' has no attribute {name!r}")

@@ -7,6 +7,7 @@ from one that the next try mends.  What to do about it is left to the reader.
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
 
@@ -107,3 +108,26 @@ class Trouble:
         if not told or told[-1]["event"] != "load-failed":
             return ""
         return f"the app cannot use the new file: {told[-1].get('error')}"
+
+
+def told_of(kube: Kube, external_secret: Object) -> str:
+    """Why an ExternalSecret that is not ready fails, for whoever has seen that already: its
+    condition, and its provider's own words from its last warning event and its store's.
+
+    No other part of an event is taken, so that it can be shown and kept: a template's error
+    may quote a value.
+    """
+    ready = condition(external_secret, "Ready") or {}
+    meta = external_secret["metadata"]
+    store, namespace = eso.store_of(external_secret)
+    events = (
+        eso.last_warning(kube, meta["name"], meta["namespace"]),
+        eso.last_warning(kube, store, namespace or "default"),
+    )
+    words = [
+        " ".join(found[0].split())
+        for event in events
+        if (found := re.search(r"Code: \d+\. Errors:\s+\* .+", event, re.DOTALL))
+    ]
+    said = f"the ExternalSecret says {ready.get('reason')}: {ready.get('message')}"
+    return f"{said} ({words[0]})" if words else said

@@ -348,33 +348,40 @@ def audit(kube: Kube, *, since: float = 0.0) -> Iterator[AuditEntry]:
             todo=f"See `kubectl -n {NAMESPACE} get pods`.",
         ) from error
     for line in text.splitlines():
-        if not line.startswith(b'{"'):
-            continue  # the server's own messages share the stream
-        try:
-            entry = json.loads(line)
-            at = datetime.fromisoformat(entry["time"]).timestamp()
-            request = entry["request"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if at >= since:
-            auth = entry.get("auth") or {}
-            about = auth.get("metadata") or {}
-            account = (about.get("service_account_namespace"), about.get("service_account_name"))
-            yield AuditEntry(
-                at=at,
-                type=entry.get("type", ""),
-                operation=request.get("operation", ""),
-                path=request.get("path", ""),
-                identity=auth.get("display_name", ""),
-                error=" ".join(entry.get("error", "").split()),
-                id=request.get("id", ""),
-                accessor=auth.get("accessor", ""),
-                account=":".join(map(str, account)) if all(account) else "",
-                role=about.get("role", ""),
-                policies=tuple(auth.get("policies") or ()),
-                ttl=auth.get("token_ttl"),
-                version=_kv_version(entry),
-            )
+        entry = audit_entry(line)
+        if entry and entry.at >= since:
+            yield entry
+
+
+def audit_entry(line: bytes) -> AuditEntry | None:
+    """A line of the pod's log as the audit device's, or None: the server's own messages
+    share the stream."""
+    if not line.startswith(b'{"'):
+        return None
+    try:
+        entry = json.loads(line)
+        at = datetime.fromisoformat(entry["time"]).timestamp()
+        request = entry["request"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    auth = entry.get("auth") or {}
+    about = auth.get("metadata") or {}
+    account = (about.get("service_account_namespace"), about.get("service_account_name"))
+    return AuditEntry(
+        at=at,
+        type=entry.get("type", ""),
+        operation=request.get("operation", ""),
+        path=request.get("path", ""),
+        identity=auth.get("display_name", ""),
+        error=" ".join(entry.get("error", "").split()),
+        id=request.get("id", ""),
+        accessor=auth.get("accessor", ""),
+        account=":".join(map(str, account)) if all(account) else "",
+        role=about.get("role", ""),
+        policies=tuple(auth.get("policies") or ()),
+        ttl=auth.get("token_ttl"),
+        version=_kv_version(entry),
+    )
 
 
 def _kv_version(entry: Mapping[str, Any]) -> int | None:

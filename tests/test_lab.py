@@ -19,7 +19,7 @@ until = functools.partial(harness.until, timeout=30.0)
 
 
 def test_public_names() -> None:
-    assert sorted(labkit.__all__) == ["Lab", "LabError", "attach", "lesson", "start"]
+    assert sorted(labkit.__all__) == ["Lab", "LabError", "attach", "lesson", "start", "views"]
 
 
 def test_a_rotation_reaches_the_page_in_the_same_pod(lab: Lab) -> None:
