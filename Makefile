@@ -30,7 +30,7 @@ lab: setup ## the lab running, and JupyterLab serving the lessons
 
 .PHONY: test
 test: setup lint ## every check and every test, on real programs and in a real browser
-	@$(BIN)/python tests/browser/get_chromium.py || true
+	@$(BIN)/python -m bench.chromium || true
 	$(BIN)/pytest
 
 .PHONY: notebooks

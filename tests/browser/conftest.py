@@ -4,90 +4,40 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from get_chromium import find
-from harness import until
-from jupyterlab_page import JupyterLab, Page
 from notebook_runs import REPO
 from playwright.sync_api import Browser, sync_playwright
 
+from bench import chromium
+from bench.jupyterlab import JupyterLab, Page, served
 from labkit.lab import Lab
 
 SCREENSHOTS = REPO / "artifacts" / "screenshots"
-_FLAGS = (
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-quic",
-)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium.  Without one these tests are skipped, but never where CI says it is needed."""
-    path = find()
+    path = chromium.find()
     if path is None:
-        why = "there is no Chromium here: python tests/browser/get_chromium.py"
+        why = "there is no Chromium here: python -m bench.chromium"
         if os.environ.get("LABKIT_NEED_BROWSER"):
             pytest.fail(why)
         pytest.skip(why)
-    # As root, in a container, Chromium cannot make the namespaces of its own sandbox.
-    flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=path, args=[*chromium.FLAGS])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")
 def jupyter(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
     """JupyterLab as ``make lab`` serves it, with a copy of the notebooks."""
-    home = tmp_path_factory.mktemp("jupyter")
-    notebooks = home / "notebooks"
-    shutil.copytree(REPO / "notebooks", notebooks)
-    log = (home / "jupyter.log").open("w")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            *("-m", "jupyter", "lab", f"--config={REPO / 'jupyter_server_config.py'}"),
-            *(f"--ServerApp.root_dir={notebooks}", "--ServerApp.port=0", "--no-browser"),
-        ],
-        cwd=home,
-        env={
-            **os.environ,
-            "LABKIT_LAB": lab.name,
-            "LABKIT_SOLVE": "",
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-            "IPYTHONDIR": str(home / "ipython"),
-        },
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    address = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*token=(\w+)")
-
-    def said() -> re.Match[str] | None:
-        assert server.poll() is None, (home / "jupyter.log").read_text()
-        return address.search((home / "jupyter.log").read_text())
-
-    until(said, "JupyterLab says its address")
-    found = said()
-    assert found
-    yield JupyterLab(found[1], found[2], notebooks)
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait(20)
+    with served(tmp_path_factory.mktemp("jupyter"), lab.name) as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from jupyterlab_page import START, JupyterLab, Page
 from playwright.sync_api import expect
 
+from bench.jupyterlab import START, JupyterLab, Page
 from labkit.lab import Lab
 
 Open = Callable[..., Page]

@@ -1,6 +1,6 @@
-"""Have a Chromium for the browser tests: find it, or install the system's package.
+"""Have a Chromium for tests and benches: find it, or install the system's package.
 
-    python tests/browser/get_chromium.py
+    python -m bench.chromium
 
 Prints its path, or why there is none (exit code 1).  Test tools' own downloads of browsers
 are not used: a distribution's package is signed, and there behind proxies too.
@@ -16,6 +16,19 @@ import sys
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+FLAGS = (
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    # As root, in a container, Chromium cannot make the namespaces of its own sandbox.
+    *(["--no-sandbox"] if os.geteuid() == 0 else []),
+)
+"""How it is started: with no calls home, which a closed network would answer with errors."""
+
+
 def find() -> str | None:
     """The browser of ``LABKIT_CHROMIUM``, or the first that is on PATH."""
     return os.environ.get("LABKIT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -26,7 +39,7 @@ def install() -> str:
     if not shutil.which("apt-get"):
         return "no Chromium on PATH, and no apt-get to install one with"
     if os.geteuid() == 0:
-        prefix = []
+        prefix: list[str] = []
     elif (
         shutil.which("sudo")
         and not subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode

@@ -1,16 +1,28 @@
-"""JupyterLab in a browser, driven as people drive it: open, run, wait, look."""
+"""JupyterLab as ``make lab`` serves it, and a browser in front of it: open, run, wait, look.
+
+Tests and benches drive it as people do.  What is looked for is theirs.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from harness import until
 from playwright.sync_api import Browser, FrameLocator, Locator
 from playwright.sync_api import Page as Tab
 
+_REPO = Path(__file__).parent.parent
 START = "lesson = labkit.lesson"
 """A piece of the cell that begins a lesson."""
 _PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
@@ -58,6 +70,55 @@ class JupyterLab:
         return answer.content
 
 
+@contextmanager
+def served(home: Path, lab: str, **env: str) -> Iterator[JupyterLab]:
+    """Serve a copy of the notebooks over the lab of that name; all of it is kept in ``home``."""
+    notebooks = home / "notebooks"
+    shutil.copytree(_REPO / "notebooks", notebooks)
+    log = home / "jupyter.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                *("-m", "jupyter", "lab", f"--config={_REPO / 'jupyter_server_config.py'}"),
+                *(f"--ServerApp.root_dir={notebooks}", "--ServerApp.port=0", "--no-browser"),
+            ],
+            cwd=home,
+            env={
+                **os.environ,
+                "LABKIT_LAB": lab,
+                "LABKIT_SOLVE": "",
+                "JUPYTER_CONFIG_DIR": str(home / "config"),
+                "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+                "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+                "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+                "IPYTHONDIR": str(home / "ipython"),
+                **env,
+            },
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        address = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*token=(\w+)")
+        _until(lambda: server.poll() is not None or address.search(log.read_text()), 60)
+        found = address.search(log.read_text())
+        if found is None:
+            raise RuntimeError(f"JupyterLab does not start:\n{log.read_text()[-2000:]}")
+        yield JupyterLab(found[1], found[2], notebooks)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+def _until(is_met: Callable[[], object], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not is_met():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s")
+        time.sleep(0.05)
+
+
 class Page:
     """One tab with one notebook in front."""
 
@@ -97,7 +158,7 @@ class Page:
             self.tab.wait_for_timeout(100)
             return calm >= 4
 
-        until(is_calm, "the kernel is idle", timeout=timeout)
+        _until(is_calm, timeout)
 
     def run(self, text: str, *, timeout: float = 180) -> Locator:
         """Run one cell and wait; its output."""
