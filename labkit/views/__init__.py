@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
-__all__ = ["access", "checkpoint", "page", "progress", "quiz"]
+__all__ = ["access", "checkpoint", "journey", "page", "progress", "quiz"]
 
 
 def access(lab: Lab, **options: Any) -> Any:
@@ -21,6 +21,13 @@ def access(lab: Lab, **options: Any) -> Any:
     from labkit.views.access import show
 
     return show(lab, **options)
+
+
+def journey(lab: Lab) -> Any:
+    """Every rotation hop by hop, drawn as it happens (see ``views.journey``)."""
+    from labkit.views.journey import show
+
+    return show(lab)
 
 
 def page(lab: Lab, **options: Any) -> Any:
