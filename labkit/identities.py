@@ -26,12 +26,16 @@ class Identity:
     def title(self) -> str:
         if self.kind == "account":
             return f"{self.namespace}/{self.name}"
-        return f"policy {self.name}" if self.kind == "token" else "you"
+        return f"policy {self.name}" if self.kind == "token" else "your kubeconfig"
 
     @property
     def about(self) -> str:
-        words = {"account": "ServiceAccount", "token": "Vault token", "learner": "kubeconfig"}
-        return words[self.kind]
+        return {"account": "ServiceAccount", "token": "Vault token", "learner": "you"}[self.kind]
+
+    def __str__(self) -> str:
+        if self.kind == "account":
+            return f"ServiceAccount {self.title}"
+        return f"Vault token with {self.title}" if self.kind == "token" else self.title
 
 
 @dataclass(frozen=True)

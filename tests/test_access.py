@@ -45,7 +45,7 @@ def test_each_read_ends_as_its_rules_say(lab: Lab) -> None:
         "external-secrets/external-secrets": "adaa",
         "demo/default": "dddd",
         "vault/vault": "dddd",
-        "you": "ddaa",
+        "your kubeconfig": "ddaa",
         "policy root": "aadd",
         "policy demo-read": "addd",
         "policy default": "dddd",

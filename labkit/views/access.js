@@ -75,7 +75,7 @@ function render({ model, el }) {
 
   function titleOf(key) {
     const [row, column] = key.split("-").map(Number);
-    return `${rows[row].about} ${rows[row].title} reads ${columns[column].title}`;
+    return `${rows[row].name} reads ${columns[column].title}`;
   }
 
   function paint(key) {
@@ -94,7 +94,7 @@ function render({ model, el }) {
     if (!cell) return;
     const parts = [
       ["Decided by", cell.rule],
-      ["In its own words", cell.text && make("pre", {}, cell.text.trim())],
+      ["The rule's text", cell.text && make("pre", {}, cell.text.trim())],
       ["Answer", cell.said],
       ["The same in a terminal", cell.command && make("pre", {}, cell.command)],
     ].filter(([, what]) => what);

@@ -84,7 +84,9 @@ def state_of(
         if verdict is not None
     }
     return {
-        "rows": [{"title": each.title, "about": each.about} for each in identities],
+        "rows": [
+            {"title": each.title, "about": each.about, "name": str(each)} for each in identities
+        ],
         "columns": [
             {
                 "title": each.title,
@@ -115,7 +117,7 @@ class Access(View, files="access"):
         lines = [f"Who can read what ({self.state['summary']})"]
         width = max((len(column["title"]) for column in self.state["columns"]), default=0)
         for row, cells in self._table():
-            lines.append(f"{row['about']} {row['title']}")
+            lines.append(row["name"])
             lines += [
                 f"  {cell['word']:<9}  {column['title']:<{width}}  {cell['rule']}".rstrip()
                 for column, cell in cells
