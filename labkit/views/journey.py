@@ -8,8 +8,8 @@ watcher's snapshots: this only puts it into words and lengths.
 from __future__ import annotations
 
 import html
-
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from labkit.lab import Lab
