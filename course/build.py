@@ -8,6 +8,9 @@ in, so that they cannot drift from what they speak of:
 * a cell ``%%your_turn NAME`` gets what the exercise leaves to the learner;
 * ``{{links}}`` is where to go on: the next lesson.
 
+How long each lesson takes, and what of it is left at each exercise, is written where the
+package reads it (``labkit.course.minutes``).
+
 Then every notebook is run with its solutions and stored with its outputs, clean.  What is
 stored is what tests compare with, and what people read who run nothing.
 """
@@ -28,13 +31,14 @@ from nbclient import NotebookClient
 
 from labkit import course
 from labkit import lab as labs
-from labkit.course import Lesson
+from labkit.course import Lesson, minutes
 from labkit.session import SOLVE
 
 SOURCES = Path(__file__).parent
 NOTEBOOKS = SOURCES.parent / "notebooks"
 DURATIONS = SOURCES / "durations.json"
 VARIES = "nbval-ignore-output"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KEEP = "keep-output"  # varies, and is stored all the same: a plot, say
 _WORDS_A_MINUTE = 180  # technical prose
 _SECONDS_A_CELL = 12  # to run it and look at what came
@@ -91,17 +95,49 @@ def _links(lesson: Lesson) -> str:
 
 
 def minutes_for(lesson: Lesson, notebook: nbformat.NotebookNode) -> int:
-    """Minutes that a newcomer needs, to the next five: reading, doing, and the machine."""
-    words = sum(len(c.source.split()) for c in notebook.cells if c.cell_type == "markdown")
-    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    total = (
-        words / _WORDS_A_MINUTE
-        + cells * _SECONDS_A_CELL / 60
-        + len(lesson.exercises) * _MINUTES_AN_EXERCISE
-        + _MINUTES_A_QUIZ
-        + durations().get(lesson.file_name, 0.0) / 60
-    )
+    """Minutes that a newcomer needs, to the next five."""
+    total = _needed(lesson, notebook, notebook.cells)
     return max(5, 5 * -int(-total // 5))
+
+
+def _needed(lesson: Lesson, notebook: nbformat.NotebookNode, cells: list[Any]) -> float:
+    """Minutes that these cells of it need: reading, doing, and the machine."""
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    share = len(code) / max(1, sum(cell.cell_type == "code" for cell in notebook.cells))
+    return (
+        words / _WORDS_A_MINUTE
+        + len(code) * _SECONDS_A_CELL / 60
+        + sum(source.startswith("%%your_turn ") for source in code) * _MINUTES_AN_EXERCISE
+        + ("lesson.quiz()" in code) * _MINUTES_A_QUIZ
+        + share * durations().get(lesson.file_name, 0.0) / 60
+    )
+
+
+def times(lesson: Lesson) -> dict[str, Any]:
+    """What ``labkit.course.minutes`` keeps of a lesson: all of it, and from each exercise on."""
+    notebook = build(lesson)
+    sources = [cell.source for cell in notebook.cells]
+
+    def left(at: int) -> int:
+        return max(1, round(_needed(lesson, notebook, notebook.cells[at:])))
+
+    return {
+        "lesson": minutes_for(lesson, notebook),
+        "exercises": {
+            exercise.name: {
+                "before": left(
+                    next(
+                        place
+                        for place, source in enumerate(sources)
+                        if source.startswith(f"%%your_turn {exercise.name}\n")
+                    )
+                ),
+                "after": left(sources.index(f'lesson.check("{exercise.name}")') + 1),
+            }
+            for exercise in lesson.exercises
+        },
+    }
 
 
 def durations() -> dict[str, float]:
@@ -114,7 +150,11 @@ def durations() -> dict[str, float]:
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Keep of a run only what is the same next time, or is told to be kept."""
+    """Keep of a run only what is the same next time, or is told to be kept.
+
+    A widget lives in its kernel: what is stored of it is its text and its HTML.
+    """
+    notebook.metadata.pop("widgets", None)
     count = 0
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
@@ -128,6 +168,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         for output in cell.outputs:
             if output.output_type in ("execute_result", "display_data"):
                 output.metadata = {}
+                output.data.pop(WIDGET, None)
             if output.output_type == "execute_result":
                 output.execution_count = count
 
@@ -163,6 +204,7 @@ def main() -> None:
             clean(notebook)
         _set_texts(lesson, notebook)
         nbformat.write(notebook, NOTEBOOKS / lesson.file_name)
+        minutes.write({**minutes.read(), f"{lesson.number:02}": times(lesson)})
         print(f"{lesson.file_name}: stored, {durations().get(lesson.file_name, 0.0):.1f} s")
 
 

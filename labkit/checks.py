@@ -212,16 +212,19 @@ def look(
     scene: Scene,
     *,
     patience: float = PATIENCE,
+    told: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Look at everything that is expected, again and again while the first thing that is
     not met is only settling.
 
     ``patience`` is in seconds.  Returns at once when all is met, or when what is to be
-    mended first is something that time alone will not mend.
+    mended first is something that time alone will not mend.  ``told`` gets each report on
+    the way, and the last one.
     """
     deadline = time.monotonic() + patience
     while True:
         report = Report(title, tuple(_look_once(expectations, scene)))
+        told(report)
         if not report.is_settling or time.monotonic() > deadline:
             return report
         time.sleep(_PAUSE)
@@ -233,6 +236,18 @@ def _look_once(expectations: Sequence[Expectation], scene: Scene) -> Iterator[tu
         yield each.title, finding
         if finding.blocks and not finding.is_met:
             return
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One rung of the ladder: number ``step`` (from 1) of ``of``."""
+
+    step: int
+    of: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"Hint {self.step} of {self.of}: {self.text}"
 
 
 def ladder(report: Report, hints: Sequence[str]) -> tuple[str, ...]:

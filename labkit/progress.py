@@ -44,24 +44,39 @@ class Entry:
 
 @dataclass(frozen=True)
 class Progress:
-    """All checkpoints that were ever looked at, by ``NN/exercise``."""
+    """All checkpoints that were ever looked at, by ``NN/exercise``, and the quizzes.
+
+    ``quizzes`` says of each question that was answered, by ``NN/question`` (from 1),
+    whether the first answer was right.
+    """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    quizzes: Mapping[str, bool] = field(default_factory=dict)
 
     def of(self, lesson: int, exercise: str) -> Entry:
         """A checkpoint's entry; an empty one when it was never looked at."""
         return self.entries.get(key(lesson, exercise), Entry())
+
+    def quiz(self, lesson: int) -> dict[int, bool]:
+        """The questions of a lesson's quiz that were answered: right at the first try?"""
+        start = key(lesson, "")
+        return {
+            int(name.removeprefix(start)): right
+            for name, right in self.quizzes.items()
+            if name.startswith(start)
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as it is kept and exported."""
         return {
             "version": _VERSION,
             "checkpoints": {name: asdict(entry) for name, entry in sorted(self.entries.items())},
+            "quizzes": dict(sorted(self.quizzes.items())),
         }
 
 
-def key(lesson: int, exercise: str) -> str:
-    """``NN/exercise``."""
+def key(lesson: int, exercise: str | int) -> str:
+    """``NN/exercise``, and ``NN/question`` in a quiz."""
     return f"{lesson:02}/{exercise}"
 
 
@@ -119,6 +134,14 @@ class Book:
             lambda entry: entry if entry.passed else replace(entry, solved=True),
         )
 
+    def answered(self, lesson: int, question: int, *, right: bool) -> Progress:
+        """Note an answer of a quiz; the first one to a question (from 1) counts."""
+        with self._lock():
+            before = self.read()
+            after = replace(before, quizzes={key(lesson, question): right, **before.quizzes})
+            write_private(self.file, json.dumps(after.to_json(), indent=1))
+        return after
+
     def clear(self) -> None:
         """Forget everything; safe to repeat."""
         with self._lock():
@@ -128,7 +151,7 @@ class Book:
         with self._lock():
             before = self.read()
             entry = change(before.of(lesson, exercise))
-            after = Progress({**before.entries, key(lesson, exercise): entry})
+            after = replace(before, entries={**before.entries, key(lesson, exercise): entry})
             write_private(self.file, json.dumps(after.to_json(), indent=1))
         return entry
 
@@ -156,6 +179,11 @@ def parse(text: str) -> Progress:
         if not isinstance(version, int):
             raise TypeError
         entries = {str(name): Entry(**entry) for name, entry in found["checkpoints"].items()}
+        # An addition that older files lack and an older labkit leaves unread: still version 1.
+        quizzes = {
+            key(*map(int, name.split("/"))): bool(right)
+            for name, right in found.get("quizzes", {}).items()
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a progress file: {error}") from error
     if version > _VERSION:
@@ -164,7 +192,7 @@ def parse(text: str) -> Progress:
             seen=f"version {version}; this one knows {_VERSION}",
             todo="Update labkit, or move the file away.",
         )
-    return Progress(entries)
+    return Progress(entries, quizzes)
 
 
 def load(file: Path) -> Progress:

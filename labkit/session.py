@@ -5,26 +5,28 @@
 
 ``%%your_turn NAME`` runs a cell as a shell script, once its blanks are filled in.  With
 ``solve=True`` (papermill's parameter) it plays the solution in place of what stands there.
-What a lesson is made of is the course's; what was passed is kept by ``progress``.
+What a lesson is made of is the course's; what was passed is kept by ``progress``.  What
+of it is a widget in a browser is ``live``'s.
 """
 
 from __future__ import annotations
 
-import html
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable
 from typing import Any
 
-from labkit import course, staging, views
+from labkit import course, staging
 from labkit import lab as labs
-from labkit.checks import Report, Scene
+from labkit.checks import Hint, Report, Scene
+from labkit.course import minutes
 from labkit.course.model import Exercise, Lesson, Quiz
 from labkit.course.script import BLANK, blanks_in, has_commands
 from labkit.coursemap import CourseMap
 from labkit.errors import LabError
 from labkit.kernel import token_lines
+from labkit.live import Script, Text, Widgets
 from labkit.play import environment, play
 from labkit.progress import Book
 
@@ -78,6 +80,8 @@ class Session:
         self._solve = solve
         self._book = Book(scene.lab.paths.progress)
         self._shown: dict[tuple[str, str], int] = {}  # hints so far, by ladder
+        self._widgets = Widgets(self)
+        self._one_at_a_time = threading.RLock()  # buttons work in threads, beside the cells
 
     def __repr__(self) -> str:
         passed = sum(
@@ -90,36 +94,16 @@ class Session:
 
     def check(self, name: str) -> Report:
         """Look at the cluster and at Vault: is the exercise done?  Says what to do next."""
-        report = self._look(name)
-        if report.passed or self._solve or not in_notebook():
-            return report
-        return Interactive(report.title, report.findings, self._actions(name))
-
-    def _look(self, name: str) -> Report:
-        exercise = self._exercise(name)
-        report = exercise.check(self.scene)
-        self._book.checked(self.lesson.number, name, passed=report.passed)
-        return report
-
-    def _actions(self, name: str) -> dict[str, Callable[[], Any]]:
-        return {
-            "Check again": lambda: self._look(name),
-            "Hint": lambda: self.hint(name),
-            "Show a solution": lambda: self.solution(name),
-            "Take it back": lambda: self.undo(name),
-            "Solve it and go on": lambda: self.solve(name),
-        }
+        report = self.look(name)
+        return self._widgets.checkpoint(name, report) if self.has_widgets else report
 
     def hint(self, name: str) -> Text:
         """The next hint.  The first one is chosen by what your cluster shows."""
         rungs = self._ladder(name)
         if not rungs:
             return Text(self._done(name))
-        key = (name, rungs[0])  # another first hint is another ladder
-        step = self._shown.get(key, 0) + 1
-        self._shown[key] = min(step, len(rungs))
-        self._book.hinted(self.lesson.number, name, min(step, len(rungs)))
-        return Text(self._rung(name, rungs, step))
+        hint = self._climb(name, rungs)
+        return Text(self._rung(name, rungs, len(rungs) + 1) if hint is None else str(hint))
 
     def hints(self, name: str, count: int) -> list[str]:
         """The first ``count`` hints, for whoever keeps no session (a terminal)."""
@@ -129,6 +113,16 @@ class Session:
         self._book.hinted(self.lesson.number, name, min(count, len(rungs)))
         last = min(count, len(rungs) + 1)
         return [self._rung(name, rungs, step) for step in range(1, last + 1)]
+
+    def _climb(self, name: str, rungs: tuple[str, ...]) -> Hint | None:
+        """One rung up; None at the top."""
+        key = (name, rungs[0])  # another first hint is another ladder
+        step = self._shown.get(key, 0) + 1
+        if step > len(rungs):
+            return None
+        self._shown[key] = step
+        self._book.hinted(self.lesson.number, name, step)
+        return Hint(step, len(rungs), self._local(rungs[step - 1]))
 
     def _exercise(self, name: str) -> Exercise:
         """The exercise, if the lab is (still) in this lesson; raises LabError otherwise."""
@@ -155,45 +149,98 @@ class Session:
     def _rung(self, name: str, rungs: tuple[str, ...], step: int) -> str:
         if step > len(rungs):
             return f"No more hints. {_say('solution', name)} shows one way to do it."
-        return f"Hint {step} of {len(rungs)}: {self._local(rungs[step - 1])}"
+        return str(Hint(step, len(rungs), self._local(rungs[step - 1])))
 
     def solution(self, name: str) -> Script:
         """The commands that do it, as they would be typed."""
-        exercise = self.lesson.exercise(name)
-        return Script(self._local(exercise.script), exercise.title)
+        return Script(self.commands(name), self.lesson.exercise(name).title)
 
     def solve(self, name: str) -> Report:
         """Play the solution, and check.  For whoever wants to go on."""
         exercise = self._exercise(name)
-        self._book.solved(self.lesson.number, name)
-        staging.solve(self.scene, self.lesson, exercise)
-        report = self._look(name)
-        if not report.passed:  # what was done before stands in the way
-            staging.undo(self.scene, self.lesson, exercise)
+        with self._one_at_a_time:
+            self._book.solved(self.lesson.number, name)
             staging.solve(self.scene, self.lesson, exercise)
-            report = self._look(name)
+            report = self.look(name)
+            if not report.passed:  # what was done before stands in the way
+                staging.undo(self.scene, self.lesson, exercise)
+                staging.solve(self.scene, self.lesson, exercise)
+                report = self.look(name)
+        self._widgets.tell(name, report)
         return report
 
     def undo(self, name: str) -> Text:
         """Take an exercise back, to do it again."""
         exercise = self._exercise(name)
-        staging.undo(self.scene, self.lesson, exercise)
+        with self._one_at_a_time:
+            staging.undo(self.scene, self.lesson, exercise)
+        self._widgets.tell(name)
         return Text(f"“{exercise.title}” is taken back: do it again.")
 
     def restart(self) -> None:
         """Back to the beginning of this lesson; what you made in the lab is removed."""
-        self.scene = staging.begin(
-            self.scene.lab, self.lesson, dict(self.scene.names), progress=print
-        )
+        with self._one_at_a_time:
+            self.scene = staging.begin(
+                self.scene.lab, self.lesson, dict(self.scene.names), progress=print
+            )
         print(_opening(self.lesson))
+        for exercise in self.lesson.exercises:
+            self._widgets.tell(exercise.name)
 
     def progress(self) -> CourseMap:
         """A map of the course with what you have passed."""
-        return CourseMap(course.LESSONS, self._book.read(), self.lesson.number)
+        return self._widgets.map() if self.has_widgets else self.map()
 
     def quiz(self) -> Quiz:
-        """Three questions; open an answer to see whether it is right, and why."""
-        return self.lesson.quiz
+        """Three questions; choose an answer to see whether it is right, and why."""
+        return self._widgets.quiz() if self.has_widgets else self.lesson.quiz
+
+    # -- what its widgets ask for (see views.checkpoint.Desk) ---------------------------
+
+    def look(self, name: str, told: Callable[[Report], None] = lambda _: None) -> Report:
+        """Check, and keep how it went; ``told`` gets each report on the way."""
+        exercise = self._exercise(name)
+        report = exercise.check(self.scene, told=told)
+        self._book.checked(self.lesson.number, name, passed=report.passed)
+        self._widgets.tell_map()
+        return report
+
+    def glance(self, name: str) -> Report:
+        """Look once, without keeping it."""
+        return self._exercise(name).check(self.scene, patience=0)
+
+    def next_hint(self, name: str) -> Hint | None:
+        """One hint more; None when there is no other."""
+        rungs = self._ladder(name)
+        return self._climb(name, rungs) if rungs else None
+
+    def commands(self, name: str, *, undo: bool = False) -> str:
+        """The script that solves an exercise, or that takes it back."""
+        exercise = self.lesson.exercise(name)
+        return self._local(exercise.undo if undo else exercise.script)
+
+    def minutes_left(self, name: str, *, done: bool) -> int | None:
+        """To the lesson's end, as measured."""
+        return minutes.left(self.lesson.number, name, done=done)
+
+    def answers(self) -> dict[int, bool]:
+        """The questions (from 1) that were answered: right at the first try?"""
+        return self._book.read().quiz(self.lesson.number)
+
+    def answered(self, question: int, right: bool) -> dict[int, bool]:
+        """Keep an answer; returns all of them."""
+        after = self._book.answered(self.lesson.number, question, right=right)
+        self._widgets.tell_map()
+        return after.quiz(self.lesson.number)
+
+    def map(self) -> CourseMap:
+        """The course with what is passed, as plain data."""
+        return CourseMap(course.LESSONS, self._book.read(), self.scene.lab.position.lesson)
+
+    @property
+    def has_widgets(self) -> bool:
+        """Runs that play the solutions are read, not used: they get text and HTML."""
+        return in_notebook() and not self._solve
 
     # -- the learner's own cells -------------------------------------------------------
 
@@ -269,39 +316,3 @@ def in_notebook() -> bool:
     """Whether this process is a notebook's kernel (or IPython)."""
     interactive = sys.modules.get("IPython")
     return interactive is not None and interactive.get_ipython() is not None
-
-
-@dataclass(frozen=True)
-class Interactive(Report):
-    """A report that has buttons where there is a browser."""
-
-    actions: Mapping[str, Callable[[], Any]] = field(default_factory=dict, repr=False)
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        box = views.checkpoint(self.title, Report(self.title, self.findings), self.actions)
-        return {**super()._repr_mimebundle_(), **box._repr_mimebundle_(), "text/plain": str(self)}
-
-
-class Text(str):
-    """A sentence to the learner: shown as it is, without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Script:
-    """A shell script: folded away in a browser, plain elsewhere."""
-
-    def __init__(self, text: str, title: str) -> None:
-        self.text = text
-        self.title = title
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {
-            "text/plain": self.text,
-            "text/html": f"<details open><summary>One way to do “{html.escape(self.title)}”"
-            f"</summary><pre>{html.escape(self.text)}</pre></details>",
-        }

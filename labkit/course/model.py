@@ -6,11 +6,11 @@ notebook's source; scripts run by ``play``; a checkpoint's looking is ``checks``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from labkit.checks import Expectation, Report, Scene, ladder, look
+from labkit.checks import PATIENCE, Expectation, Report, Scene, ladder, look
 from labkit.course import script as scripts
 from labkit.errors import UsageError
 from labkit.markup import as_html
@@ -51,9 +51,15 @@ class Exercise:
     blanks: tuple[str, ...] | None = None
     start: str = ""
 
-    def check(self, scene: Scene, **options: float) -> Report:
-        """Look at the scene; see ``checks.look`` for ``patience``."""
-        return look(self.title, self.expectations, scene, **options)
+    def check(
+        self,
+        scene: Scene,
+        *,
+        patience: float = PATIENCE,
+        told: Callable[[Report], None] = lambda _: None,
+    ) -> Report:
+        """Look at the scene; ``patience`` and ``told`` are ``checks.look``'s."""
+        return look(self.title, self.expectations, scene, patience=patience, told=told)
 
     def hints_for(self, report: Report) -> tuple[str, ...]:
         """The ladder of hints for what a report has seen."""
