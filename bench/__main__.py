@@ -46,6 +46,12 @@ def _many(lab: Lab, quick: bool, say: Say) -> list[Measure]:
     return found if quick else found + latency.measure_many(lab, 600, 2, say)
 
 
+def _views(lab: Lab, quick: bool, say: Say) -> list[Measure]:
+    from bench import views  # wants a browser and its driver: only when it is asked for
+
+    return views.measure(lab, 5 if quick else 50, 10 if quick else 30, say)
+
+
 def _lab(lab: Lab | None) -> Lab:
     assert lab is not None  # noqa: S101 - a Bench that wants a lab is given one
     return lab
@@ -80,6 +86,12 @@ BENCHES = (
         "file",
         "Secret change to file",
         lambda lab, quick, say: latency.measure_file(_lab(lab), 8 if quick else 30, say),
+        wants_lab=True,
+    ),
+    Bench(
+        "views",
+        "Vault write to pixel in JupyterLab; what open views cost a kernel",
+        lambda lab, quick, say: _views(_lab(lab), quick, say),
         wants_lab=True,
     ),
     Bench(

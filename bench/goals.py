@@ -46,6 +46,8 @@ GOALS = {
         Goal("file", "p95", 0.1, elsewhere="a kubelet 60-90 s"),
         Goal("many-100", "median", 5.0, elsewhere="3-4 min in ESO's issues"),
         Goal("many-600", "median", 20.0, elsewhere="3-4 min in ESO's issues"),
+        Goal("pixel-share", "p95", 0.1),
+        Goal("views-cpu", "median", 2.0),
         Goal("crowd", "median", 8.0, at_least=True),
     )
 }  # fmt: skip
