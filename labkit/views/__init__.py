@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
-__all__ = ["access", "checkpoint", "journey", "page", "progress", "quiz"]
+__all__ = ["access", "checkpoint", "control", "journey", "page", "progress", "quiz"]
 
 
 def access(lab: Lab, **options: Any) -> Any:
@@ -21,6 +21,13 @@ def access(lab: Lab, **options: Any) -> Any:
     from labkit.views.access import show
 
     return show(lab, **options)
+
+
+def control(lab: Lab) -> Any:
+    """Buttons: rotate, choose refreshInterval, break and mend (see ``views.control``)."""
+    from labkit.views.control import show
+
+    return show(lab)
 
 
 def journey(lab: Lab) -> Any:
