@@ -93,17 +93,17 @@ function render({ model, el }) {
     details.hidden = !cell;
     if (!cell) return;
     const parts = [
-      ["Decided by", cell.rule],
-      ["The rule's text", cell.text && make("pre", {}, cell.text.trim())],
-      ["Answer", cell.said],
-      ["The same in a terminal", cell.command && make("pre", {}, cell.command)],
-    ].filter(([, what]) => what);
+      ["Decided by", "p", cell.rule],
+      ["The rule's text", "pre", cell.text.trim()],
+      ["Answer", "p", cell.said],
+      ["The same in a terminal", "pre", cell.command],
+    ].filter(([, , text]) => text);
     const again = make("button", { type: "button", onclick: () => read(chosen) }, "Read again");
     const when = new Date(cell.at * 1000).toLocaleTimeString();
     const hadFocus = details.contains(document.activeElement);
     details.replaceChildren(
       make("h4", {}, `${MARKS[cell.outcome]} ${cell.word}: ${titleOf(chosen)}`),
-      make("dl", {}, ...parts.flatMap(([name, what]) => [make("dt", {}, name), make("dd", {}, what)])),
+      ...parts.flatMap(([name, tag, text]) => [make("h5", {}, name), make(tag, {}, text)]),
       again, " ", make("span", { class: "lk-soft" }, `tried at ${when}`),
     );
     if (hadFocus) again.focus();
