@@ -47,10 +47,7 @@ function render({ model, el }) {
     root.append(make("pre", {}, lines.join("\n")));
     return () => {};
   }
-  const frame = make("iframe", {
-    title: "The application's page, live",
-    sandbox: "allow-scripts allow-same-origin",
-  });
+  const frame = make("iframe", { title: "The application's page, live" });
   const box = make("div", { class: "lk-frame" }, frame);
   box.style.height = `${height}px`;
   root.append(box);

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab
 
 NAMES = {"db_con": "connection", "db_user": "user", "db_password": "password"}
-HEIGHT = 460
+HEIGHT = 500
 """Of the frame, in CSS pixels: the connection's card as a whole in half a screen's width."""
 MISSING = "There is no application yet. The frame shows its page as soon as there is one."
 

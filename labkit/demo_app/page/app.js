@@ -219,7 +219,8 @@ function drawTimeline(history) {
   const rows = history.filter((event) => !["started", "ack"].includes(event.event)).slice(-6).reverse();
   $("timeline").replaceChildren(...rows.map((event) => {
     const after = painted.get(event.version) - event.at;
-    const prompt = event.event === "reloaded" && after >= 0 && after < 60;
+    const wasOpen = event.at > performance.timeOrigin / 1000 - skew; // else it tells when we came
+    const prompt = event.event === "reloaded" && wasOpen && after >= 0 && after < 60;
     const seen = prompt ? ` · on this page ${Math.round(after * 1000)} ms later` : "";
     const when = element("time", "when", `${clock(event.at)}${seen}`);
     when.dateTime = new Date(event.at * 1000).toISOString();
@@ -394,6 +395,22 @@ setInterval(() => {
   tick();
 }, 1000);
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh().then(connected, lost); });
+// A page that nobody looks at gives its connection back: a browser has six for one server,
+// and this page may stand in several tabs and frames of it.
+let leaving = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (document.hidden) {
+    leaving = setTimeout(() => {
+      clearTimeout(retry);
+      stream?.close();
+      stream = null;
+      streaming = false;
+    }, 5000);
+    return;
+  }
+  if (!stream) connect();
+  refresh().then(connected, lost);
+});
 refresh().then(connected, lost);
 connect();

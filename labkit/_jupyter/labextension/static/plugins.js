@@ -8,7 +8,7 @@ const SOON = 1_500; // after a cell was run: it may have changed the lab
 const AWAY = 3_000; // a page nobody sees gives its connection back: a browser has six
 
 const icon = (body) =>
-  `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="none" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">${body}</g></svg>`;
+  `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" style="fill:none" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">${body}</g></svg>`;
 const PAGE = icon('<rect x="3" y="4" width="18" height="16" rx="2"/><path d="M3 9h18"/><circle cx="9.5" cy="14.5" r="1.8"/><path d="M11.3 14.5h5.2M15 14.5v2"/>');
 const VAULT = icon('<rect x="3" y="3" width="18" height="16" rx="2"/><circle cx="12" cy="11" r="3.5"/><path d="M12 7.5v-1M12 15.5v-1M15.5 11h1M7.5 11h1M6 19v2M18 19v2"/>');
 
@@ -49,12 +49,12 @@ function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, M
       });
       app.commands.addCommand("labkit:vault", {
         label: "Vault's interface",
-        caption: "Vault's own pages, in a browser tab; sign in with a token of yours",
+        caption: "Vault's own pages, in a browser tab. `bao token create -ttl=1h -field=token` in a terminal prints a token to sign in with",
         icon: vaultIcon,
         execute: () => { window.open(at("vault"), "_blank", "noopener"); },
       });
       for (const [rank, command] of ["labkit:app", "labkit:vault"].entries()) {
-        launcher?.add({ command, category: CATEGORY, rank });
+        launcher?.add({ command, category: "Other", rank: rank - 2 }); // a category of one's own is last
         palette?.addItem({ command, category: CATEGORY });
       }
       void restorer?.restore(tracker, { command: "labkit:app", name: () => "app" });
@@ -63,13 +63,14 @@ function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, M
 }
 
 function pagePanel(url, { IFrame, MainAreaWidget, ToolbarButton }) {
-  const content = new IFrame({ sandbox: ["allow-scripts", "allow-same-origin"] });
+  const content = new IFrame();
   const panel = new MainAreaWidget({ content });
   panel.id = "labkit-app";
   panel.title.label = "Application's page";
   panel.title.closable = true;
   const frame = content.node.querySelector("iframe");
-  frame.title = "The application's page";
+  frame.title = "The application's page, live";
+  frame.removeAttribute("sandbox"); // of the same origin with scripts it would keep nothing in
   content.url = url;
   panel.toolbar.addItem("open", new ToolbarButton({
     label: "Open in a browser tab",
@@ -180,7 +181,8 @@ export function inShort(found) {
 
 export function explained(found) {
   if (!found) return ["Jupyter's server does not say how the lab is."];
-  const said = [`The lab ${found.name} is ${found.ready ? "ready" : found.running ? "running, and not ready" : "down"}.`];
+  const name = found.name === "lab" ? "The lab" : `The lab ${found.name}`;
+  const said = [`${name} is ${found.ready ? "ready" : found.running ? "running, and not ready" : "down"}.`];
   if (found.running) {
     said.push(found.lesson === null ? "It is in no lesson." : `It is in lesson ${String(found.lesson).padStart(2, "0")}.`);
     said.push(`Vault: ${found.vault ?? "does not answer"}. The application: ${found.app ? "deployed" : "not there"}.`);
@@ -195,6 +197,7 @@ function lines(texts) {
   for (const text of texts) {
     const line = document.createElement("p");
     line.textContent = text;
+    line.style.margin = "0 0 0.5em";
     node.append(line);
   }
   return node;
