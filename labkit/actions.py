@@ -107,7 +107,10 @@ def start_vault(lab: Lab) -> Action:
         labs.up(lab.name, progress=say)
         lesson = lab.position.lesson
         if lesson is None:
-            return "Vault runs again: new, initialised, unsealed, and set up with a new secret."
+            return (
+                "Vault runs again: new, initialised, unsealed, and set up with a new secret, "
+                "which ESO reads at its next refresh."
+            )
         return (
             "Vault runs again: new, initialised, unsealed, and empty. "
             f"`labkit lesson {lesson}` begins the lesson over."

@@ -69,6 +69,8 @@ class Board:
         self._targets: dict[tuple[str, float], str] = {}
         self._words: dict[float, str] = {}
         self._told: dict[float, Rotation] = {}
+        self._is_able = False
+        self._able_since = 0.0
 
     # -- waiting for something here --------------------------------------------------------
 
@@ -420,6 +422,9 @@ class Board:
     def _rotations(self) -> tuple[Rotation, ...]:
         pod, operator = self.app_pod, self._raw.get(_OPERATOR)
         shown = self._app or {}
+        is_able = self._vault().state == "open" and is_condition(operator, "Available")
+        if is_able != self._is_able:
+            self._is_able, self._able_since = is_able, time.time() if self._told else 0.0
         found = rotations.rotations(
             Evidence(self._audit, self._api, self._node, self._events),
             Circumstances(
@@ -428,6 +433,7 @@ class Board:
                 vault=self._vault(),
                 external=self.external,
                 operator=bool(((operator or {}).get("status") or {}).get("readyReplicas")),
+                able_since=self._able_since,
                 pod_uid=pod["metadata"]["uid"] if pod else "",
                 mounted=self._is_mounted(),
                 app_error=str(shown.get("error") or ""),

@@ -3,6 +3,7 @@
 const MARKS = { done: "✓", "under way": "…", stalled: "!", overtaken: "»", unproven: "?" };
 const CLASSES = { done: "lk-good", "under way": "lk-wait", stalled: "lk-bad", overtaken: "lk-soft", unproven: "lk-soft" };
 const TICK = 250; // ms between two steps of what counts on
+const LONG = 20; // s that a waiting bar may have at least
 const CALM = 400; // ms that several changes get to become one announcement
 
 function make(tag, attributes = {}, ...children) {
@@ -90,7 +91,7 @@ function render({ model, el }) {
   el.append(root);
 
   const now = () => Date.now() / 1000 + skew;
-  const elapsedOf = (each) => (["under way", "stalled"].includes(each.progress) && !model.get("paused") ? Math.max(0, now() - each.started) : null);
+  const elapsedOf = (each) => (each.counts && !model.get("paused") ? Math.max(0, now() - each.started) : null);
 
   function row(each) {
     const text = make("span", { class: "lk-name" });
@@ -110,7 +111,9 @@ function render({ model, el }) {
     set(note, state.note);
     all.hidden = list.hidden = !told;
     if (!told) { set(title, state.said); set(about, ""); return; }
-    const full = Math.max(state.scale, ...state.rotations.map((each) => elapsedOf(each) ?? 0));
+    // What waits grows, but does not squeeze the others to nothing.
+    const most = Math.max(LONG, 1.25 * state.scale);
+    const full = Math.max(state.scale, ...state.rotations.map((each) => Math.min(most, elapsedOf(each) ?? 0)));
     const elapsed = elapsedOf(told);
     set(title, `${MARKS[told.progress]} Version ${told.version}: ${told.word}`
       + (told.progress === "done" ? ` after ${seconds(told.reached)}` : elapsed === null ? "" : `, ${elapsed.toFixed(1)} s so far`));

@@ -83,7 +83,8 @@ def _told(rotation: Rotation) -> dict[str, Any]:
         "by": rotation.writer,
         "how": "forced sync" if rotation.forced else "at its refreshInterval",
         "progress": rotation.progress,
-        "word": STATES[rotation.progress],
+        "word": "not seen yet" if is_unseen(rotation) else STATES[rotation.progress],
+        "counts": rotation.progress in {"under way", "stalled"} and not is_unseen(rotation),
         "waits": rotation.waits_for,
         "why": rotation.why,
         "due": rotation.due,
@@ -109,10 +110,21 @@ def _said(rotation: Rotation) -> str:
     if rotation.progress == "done":
         return f"{version} is on the page after {rotation.seconds:.3f} s."
     if rotation.progress == "stalled":
-        return f"{version} is stalled before “{hop}”: {rotation.why}."
+        if is_unseen(rotation):
+            return f"{version} is in the app, and {_sentence(rotation.why)}"
+        return f"{version} is stalled before “{hop}”: {_sentence(rotation.why)}"
     if rotation.progress == "under way":
-        return f"{version} waits for “{hop}”: {rotation.why}."
-    return f"{version}: {rotation.why}."
+        return f"{version} waits for “{hop}”: {_sentence(rotation.why)}"
+    return f"{version}: {_sentence(rotation.why)}"
+
+
+def is_unseen(rotation: Rotation) -> bool:
+    """Whether nothing is missing but somebody to look at it."""
+    return rotation.progress == "stalled" and rotation.waits_for == list(HOPS)[-1]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def as_lines(state: Mapping[str, Any]) -> list[str]:
