@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
-__all__ = ["access", "checkpoint", "control", "journey", "page", "progress", "quiz"]
+__all__ = ["access", "checkpoint", "cluster", "control", "journey", "page", "progress", "quiz"]
 
 
 def access(lab: Lab, **options: Any) -> Any:
@@ -26,6 +26,14 @@ def access(lab: Lab, **options: Any) -> Any:
 def control(lab: Lab) -> Any:
     """Buttons: rotate, choose refreshInterval, break and mend (see ``views.control``)."""
     from labkit.views.control import show
+
+    return show(lab)
+
+
+def cluster(lab: Lab) -> Any:
+    """A map of what is in the cluster, live; a click shows an object's YAML and events (see
+    ``views.cluster``)."""
+    from labkit.views.cluster import show
 
     return show(lab)
 

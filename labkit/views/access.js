@@ -99,7 +99,7 @@ function render({ model, el }) {
       ["The same in a terminal", "pre", cell.command],
     ].filter(([, , text]) => text);
     const again = make("button", { type: "button", onclick: () => read(chosen) }, "Read again");
-    const when = new Date(cell.at * 1000).toLocaleTimeString();
+    const when = new Date(cell.at * 1000).toLocaleTimeString([], { hour12: false });
     const hadFocus = details.contains(document.activeElement);
     details.replaceChildren(
       make("h4", {}, `${MARKS[cell.outcome]} ${cell.word}: ${titleOf(chosen)}`),
