@@ -202,7 +202,7 @@ async def _files(paths: LabPaths, board: Board) -> None:
     looks = 0
     while True:
         for line in journal.lines():
-            board.node_line(line, _target(Path(line.get("path", ""))))
+            board.node_line(line, line.get("target") or _target(Path(line.get("path", ""))))
         for line in audit.lines():
             board.api_line(line)
         if looks % _SELDOM == 0:

@@ -28,6 +28,7 @@ class AppHandler(ProxyHandler):  # type: ignore[misc]
     """``labkit/app/…``: one request to the application."""
 
     _answer: aiohttp.ClientResponse | None = None
+    _is_waiting = False
 
     async def http_get(self, name: str | None, path: str) -> None:
         await self._pass(name, path)
@@ -61,7 +62,12 @@ class AppHandler(ProxyHandler):  # type: ignore[misc]
                     raise
             lookout.app_port.forget()  # the lab was reset since; one more look
             tried = port
+        self._is_waiting = True
         waiting.answer(self, await lookout.status.get())
+
+    def _log(self) -> None:
+        if not self._is_waiting:  # every two seconds the same, and no failure
+            super()._log()
 
     # -- what is handed on -------------------------------------------------------------------
 

@@ -237,6 +237,7 @@ class PodVolumes:
                 "volume": name,
                 "path": str(self._folder / name),
                 "files": list(swap.files),
+                "target": swap.directory,
                 "first": name not in self._written,
                 "source": source,
             }

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
-__all__ = ["access", "checkpoint", "cluster", "control", "journey", "page", "progress", "quiz"]
+__all__ = [
+    "access",
+    "checkpoint",
+    "cluster",
+    "control",
+    "journey",
+    "page",
+    "progress",
+    "quiz",
+    "volume",
+]
 
 
 def access(lab: Lab, **options: Any) -> Any:
@@ -48,6 +58,14 @@ def journey(lab: Lab) -> Any:
 def page(lab: Lab, **options: Any) -> Any:
     """The application's own page, live in a frame (see ``views.page``)."""
     from labkit.views.page import show
+
+    return show(lab, **options)
+
+
+def volume(lab: Lab, **options: Any) -> Any:
+    """A mounted Secret's folder and its swap, with what no swap reaches beside it (see
+    ``views.volume``)."""
+    from labkit.views.volume import show
 
     return show(lab, **options)
 
