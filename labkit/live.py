@@ -56,6 +56,8 @@ class Widgets:
             made = self._once(name, lambda: views.checkpoint(self._session, name, report))
             made.desk = self._session
             made.tell(report)
+            if report.is_settling:  # it took longer than the cell waited
+                made.begin("check")
             return made
 
         return LiveReport(report.title, report.findings, view)

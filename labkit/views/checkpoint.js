@@ -14,6 +14,8 @@ function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) node.setAttribute(name, value);
   }
+  // JupyterLab's own keys (Enter, arrows, d d) would else go to the notebook's cell.
+  if (/^(button|input|summary|pre)$/.test(tag)) node.dataset.lmSuppressShortcuts = "true";
   node.append(...children);
   return node;
 }
@@ -81,8 +83,7 @@ function render({ model, el }) {
   const buttons = Object.fromEntries(BUTTONS.map(([name, label]) =>
     [name, make("button", { type: "button", onclick: () => press(name) }, label)]));
   ask.hidden = true;
-  // JupyterLab's own keys (Enter, arrows) would else go to the notebook.
-  const row = make("div", { class: "lk-buttons", "data-lm-suppress-shortcuts": "true" },
+  const row = make("div", { class: "lk-buttons" },
     ...Object.values(buttons), ask);
   const root = make("section", { class: "lk lk-checkpoint", "aria-label": `Checkpoint: ${get().title}` },
     make("header", {}, title, badge, left), findings, next, hints, row, solution, ran, status, live);
@@ -115,7 +116,7 @@ function render({ model, el }) {
   function say(text) {
     clearTimeout(timer);
     live.textContent = "";
-    timer = setTimeout(() => { live.textContent = text; }, 300);
+    timer = setTimeout(() => { live.textContent = text.replaceAll("`", ""); }, 300);
   }
 
   function when(seconds) {
@@ -132,6 +133,8 @@ function render({ model, el }) {
 
   function draw() {
     const s = get();
+    const at = document.activeElement;
+    const lost = s.passed && [buttons.hint, buttons.solution, buttons.solve, ask, solution].some((each) => each.contains(at));
     root.classList.toggle("lk-passed", s.passed);
     root.setAttribute("aria-busy", String(Boolean(s.busy)));
     badge.className = `lk-badge ${s.passed ? "lk-good" : "lk-wait"}`;
@@ -152,7 +155,6 @@ function render({ model, el }) {
     if (changed("ran", s.ran)) {
       fill(ran, ...(s.ran ? [make("summary", {}, "The commands that were run"), make("pre", { tabindex: "0" }, s.ran)] : []));
     }
-    const lost = s.passed && document.activeElement !== document.body && row.contains(document.activeElement);
     for (const [name, , stays] of BUTTONS) {
       buttons[name].hidden = s.passed && !stays;
       buttons[name].setAttribute("aria-disabled", String(Boolean(s.busy)));
@@ -160,13 +162,13 @@ function render({ model, el }) {
     if (s.passed) ask.hidden = true;
     buttons.solution.setAttribute("aria-expanded", String(Boolean(shown)));
     buttons.solution.textContent = shown ? "Hide the solution" : "Show a solution";
-    if (lost && document.activeElement.closest("[hidden]")) title.focus();
-    const text = s.busy ? s.doing : s.problem || s.said;
+    if (lost) title.focus({ preventScroll: true }); // what had the focus is gone
+    const text = s.busy ? s.doing : s.problem || s.note;
     const first = !("status" in drawn); // what stands there already is not news
     if (changed("status", [text, s.busy, s.at])) {
       status.className = `lk-status ${s.problem && !s.busy ? "lk-bad" : "lk-soft"}`;
       status.replaceChildren(...(text ? words((s.busy ? "" : when(s.at)) + text) : []));
-      if (text && !first) say(s.problem && !s.busy ? `It did not work. ${text}` : `${s.title}: ${text}`);
+      if (text && !first) say(s.problem && !s.busy ? `It did not work. ${text}` : `${s.title}: ${s.busy ? text : s.said}`);
     }
   }
 

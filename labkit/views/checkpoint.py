@@ -99,7 +99,7 @@ class Checkpoint(View, files="checkpoint"):
         self._free.set()
         self._closed = False
         self._change = threading.Lock()
-        more = {"busy": "", "doing": "", "said": "", "problem": "", "at": 0.0}
+        more = {"busy": "", "doing": "", "said": "", "note": "", "problem": "", "at": 0.0}
         super().__init__(
             {**self._state_of(first), **more, "hints": [], "solution": "", "ran": ""},
             {name: self._starter(name) for name in DOING},
@@ -110,7 +110,7 @@ class Checkpoint(View, files="checkpoint"):
     def tell(self, report: Report) -> None:
         """Show this report: somebody looked, a cell perhaps."""
         self._report = report
-        self._set(**self._state_of(report), problem="", said="", at=time.time())
+        self._set(**self._state_of(report), **_said(""), problem="", at=time.time())
 
     def wait_done(self, timeout: float) -> bool:
         """Wait until what was begun has ended; False when ``timeout`` seconds were too few."""
@@ -135,7 +135,7 @@ class Checkpoint(View, files="checkpoint"):
             if not self._free.is_set() or self._closed:
                 return
             self._free.clear()
-        self._set(busy=name, doing=DOING[name], problem="")
+        self._set(busy=name, doing=DOING[name], **_said(""), problem="")
         threading.Thread(
             target=self._work, args=(name,), name=f"checkpoint {self.exercise}", daemon=True
         ).start()
@@ -158,7 +158,7 @@ class Checkpoint(View, files="checkpoint"):
             pass
         except Exception as error:
             sentence = str(error) if isinstance(error, LabError) else said(error)
-            changes = {"said": "", "problem": sentence or f"{type(error).__name__}: {error}"}
+            changes = {"problem": sentence or f"{type(error).__name__}: {error}"}
             if sentence is None:
                 raise  # a mistake of ours: its traceback goes where the kernel's go
         finally:
@@ -167,7 +167,8 @@ class Checkpoint(View, files="checkpoint"):
 
     def _check(self) -> dict[str, Any]:
         report = self.desk.look(self.exercise, self._settling)
-        return {**self._taken(report), "said": outcome(report)}
+        note = "Looked again: passed." if report.passed else "Looked again: not yet."
+        return {**self._taken(report), **_said(outcome(report), note)}
 
     def _settling(self, report: Report) -> None:
         if self._closed:
@@ -180,20 +181,22 @@ class Checkpoint(View, files="checkpoint"):
         if hint is None:
             report = self.desk.glance(self.exercise)
             none = "It is done already." if report.passed else NO_MORE
-            return {**self._taken(report), "said": none}
-        before = [each for each in self.state["hints"] if each["step"] < hint.step]
-        one = {"step": hint.step, "of": hint.of, "text": hint.text}
-        return {"hints": [*before, one], "said": str(hint)}
+            return {**self._taken(report), **_said(none)}
+        shown = [each for each in self.state["hints"] if each["step"] < hint.step]
+        shown.append(vars(hint))
+        if hint.text == self.state["next"] and (more := self.desk.next_hint(self.exercise)):
+            shown.append(vars(hint := more))  # the first said nothing new
+        return {"hints": shown, **_said(str(hint), f"Hint {hint.step} of {hint.of} is shown.")}
 
     def _solution(self) -> dict[str, Any]:
-        return {"solution": self.desk.commands(self.exercise), "said": "A solution is shown."}
+        return {"solution": self.desk.commands(self.exercise), **_said("A solution is shown.")}
 
     def _solve(self) -> dict[str, Any]:
         report = self.desk.solve(self.exercise)
         end = "Passed: go on with the next cell." if report.passed else outcome(report)
         return {
             **self._taken(report),
-            "said": f"The solution was played. {end}",
+            **_said(f"The solution was played. {end}"),
             "ran": self.desk.commands(self.exercise),
         }
 
@@ -201,7 +204,7 @@ class Checkpoint(View, files="checkpoint"):
         self.desk.undo(self.exercise)
         return {
             **self._taken(self.desk.glance(self.exercise)),
-            "said": "Taken back: do it again.",
+            **_said("Taken back: do it again."),
             "solution": "",
             "hints": [],
             "ran": self.desk.commands(self.exercise, undo=True),
@@ -220,6 +223,11 @@ class Checkpoint(View, files="checkpoint"):
         with self._change:  # threads and the kernel's own change it
             if not self._closed:
                 self.show({**self.state, **changes})
+
+
+def _said(sentence: str, note: str = "") -> dict[str, str]:
+    """What is heard, and what stands there: less, when the rest can be seen elsewhere."""
+    return {"said": sentence, "note": note or sentence}
 
 
 class _ClosedError(Exception):

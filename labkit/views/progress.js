@@ -6,6 +6,8 @@ function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) node.setAttribute(name, value);
   }
+  // JupyterLab's own keys (Enter, arrows, d d) would else go to the notebook's cell.
+  if (/^(button|input|summary|pre)$/.test(tag)) node.dataset.lmSuppressShortcuts = "true";
   node.append(...children);
   return node;
 }
@@ -15,15 +17,23 @@ function words(text) {
   return text.split(/`([^`]+)`/).map((part, i) => (i % 2 ? make("code", {}, part) : part));
 }
 
+// The folder of the notebook that a node is in: its tab knows it, the address bar may.
+function folder(node) {
+  const id = node.closest(".jp-NotebookPanel")?.id;
+  const title = id ? document.querySelector(`[data-id="${id}"]`)?.title ?? "" : "";
+  const [, path] = title.match(/[:：] *([^\n]*\/[^\n]*\.ipynb)$/m) ?? [];
+  const here = path ?? decodeURIComponent(location.pathname.split("/tree/")[1] ?? "");
+  return here.slice(0, here.lastIndexOf("/") + 1);
+}
+
 // A link to a notebook beside this one. JupyterLab opens it as a tab when it finds a command
-// on what was clicked; the address bar says in which folder this notebook is.
+// on what was clicked.
 function link(file, label) {
   return make("a", {
     href: file,
     onclick: ({ currentTarget }) => {
-      if (!document.querySelector("#jupyter-config-data") || !document.querySelector(".jp-LabShell")) return;
-      const here = decodeURIComponent(location.pathname.split("/tree/")[1] ?? "");
-      const path = here.slice(0, here.lastIndexOf("/") + 1) + file;
+      if (!document.querySelector(".jp-LabShell")) return;
+      const path = folder(currentTarget) + file;
       currentTarget.dataset.commandlinkerCommand = "docmanager:open";
       currentTarget.dataset.commandlinkerArgs = JSON.stringify({ path });
     },
@@ -70,7 +80,6 @@ function render({ model, el }) {
   let asked = false;
   const look = make("button", {
     type: "button",
-    "data-lm-suppress-shortcuts": "true", // Enter would else go to the notebook
     onclick: () => { asked = true; model.send({ do: "look" }); },
   }, "Look again");
 
@@ -106,7 +115,7 @@ function render({ model, el }) {
   model.on("msg:custom", heard);
   el.append(make("nav", { class: "lk lk-progress", "aria-label": "Course" },
     make("header", {}, title, bar, look), left,
-    make("ol", { "data-lm-suppress-shortcuts": "true" }, ...lessons.map(({ node }) => node)), live));
+    make("ol", {}, ...lessons.map(({ node }) => node)), live));
   return () => {
     clearTimeout(timer);
     model.off("change:state", update);

@@ -8,6 +8,8 @@ function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) node.setAttribute(name, value);
   }
+  // JupyterLab's own keys (Enter, arrows, d d) would else go to the notebook's cell.
+  if (/^(button|input|summary|pre)$/.test(tag)) node.dataset.lmSuppressShortcuts = "true";
   node.append(...children);
   return node;
 }
@@ -49,8 +51,7 @@ function render({ model, el }) {
         model.send({ do: "answer", question, choice });
       },
     }, "Check answer", make("span", { class: "lk-hidden" }, ` to question ${question}`));
-    // JupyterLab's own keys (Enter, arrows) would else go to the notebook.
-    const node = make("fieldset", { "data-lm-suppress-shortcuts": "true" },
+      const node = make("fieldset", {},
       make("legend", {}, `${question}. `, ...words(text)),
       ...lines.flatMap(({ nodes }) => nodes), check, hint);
     return { node, lines };
@@ -76,7 +77,7 @@ function render({ model, el }) {
   function say(text) {
     clearTimeout(timer);
     live.textContent = "";
-    timer = setTimeout(() => { live.textContent = text; }, 250);
+    timer = setTimeout(() => { live.textContent = text.replaceAll("`", ""); }, 250);
   }
 
   function heard(answer) {
