@@ -14,6 +14,12 @@ function make(tag, attributes = {}, ...children) {
 
 const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
+/** Command lines: they break between words, not at the dashes of an option. */
+function commands(name, lines, prompt = "") {
+  const words = lines.flatMap((line, i) => [i ? "\n" : "", prompt, ...line.split(" ").flatMap((word, n) => [n ? " " : "", make("span", {}, word)])]);
+  return make("pre", { tabindex: "0", role: "group", "aria-label": `${name} in a terminal` }, ...words);
+}
+
 function render({ model, el }) {
   const buttons = new Map();
   const entries = new Map(); // number → its parts
@@ -68,13 +74,16 @@ function render({ model, el }) {
   );
   el.append(root);
 
+  // The newest is open; the ones before fold away, unless somebody opened them.
   function entry(each) {
     const title = make("strong");
     const outcome = make("span");
+    const last = make("span", { class: "lk-soft" });
     const said = make("ul");
-    const code = make("pre", { tabindex: "0", "aria-label": "The same in a terminal" }, each.lines.map((line) => `$ ${line}`).join("\n"));
-    const node = make("li", {}, make("div", {}, title, " ", outcome), code, said);
-    return { node, title, outcome, said };
+    const code = commands(each.title, each.lines, "$ ");
+    const fold = make("details", { open: "" }, make("summary", {}, title, " ", outcome, " ", last), code, said);
+    for (const before of entries.values()) before.fold.open = false;
+    return { node: make("li", {}, fold), fold, title, outcome, last, said };
   }
 
   function draw() {
@@ -89,21 +98,22 @@ function render({ model, el }) {
     if (!sure.hidden && state.buttons["stop-vault"].why) close();
     const present = new Set(state.told.map((each) => each.number));
     for (const [number, parts] of entries) if (!present.has(number)) { parts.node.remove(); entries.delete(number); }
+    for (const each of state.told.toReversed()) if (!entries.has(each.number)) entries.set(each.number, entry(each));
     state.told.forEach((each, i) => {
-      if (!entries.has(each.number)) entries.set(each.number, entry(each));
       const parts = entries.get(each.number);
       if (log.children[i] !== parts.node) log.insertBefore(parts.node, log.children[i] ?? null);
       set(parts.title, each.title);
       set(parts.outcome, each.ok === null ? "… being done" : each.ok ? "✓ done" : "! failed");
       parts.outcome.className = each.ok === null ? "lk-wait" : each.ok ? "lk-good" : "lk-bad";
+      set(parts.last, each.said.at(-1) ?? "");
       each.said.forEach((line, n) => { if (!parts.said.children[n]) parts.said.append(make("li", {}, line)); });
     });
     if (!lines.children.length || lines.dataset.of !== JSON.stringify(state.buttons.rotate.lines)) {
       lines.dataset.of = JSON.stringify(state.buttons.rotate.lines);
-      lines.replaceChildren(...Object.entries(state.buttons).flatMap(([name, each]) => [
-        make("dt", {}, name.startsWith("every-") ? `Read every ${each.label}` : each.label),
-        make("dd", {}, make("pre", { tabindex: "0", "aria-label": "Command" }, each.lines.join("\n"))),
-      ]));
+      lines.replaceChildren(...Object.entries(state.buttons).flatMap(([name, each]) => {
+        const title = name.startsWith("every-") ? `Read every ${each.label}` : each.label;
+        return [make("dt", {}, title), make("dd", {}, commands(title, each.lines))];
+      }));
     }
     announce(state.told);
   }

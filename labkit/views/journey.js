@@ -1,7 +1,8 @@
 // The six hops of each rotation: the chosen one hop by hop, all as bars on one scale.
 
-const MARKS = { done: "✓", "under way": "…", stalled: "!", overtaken: "»", unproven: "?" };
-const CLASSES = { done: "lk-good", "under way": "lk-wait", stalled: "lk-bad", overtaken: "lk-soft", unproven: "lk-soft" };
+const MARKS = { done: "✓", unseen: "○", "under way": "…", stalled: "!", overtaken: "»", unproven: "?" };
+const CLASSES = { done: "lk-good", unseen: "lk-wait", "under way": "lk-wait", stalled: "lk-bad", overtaken: "lk-soft", unproven: "lk-soft" };
+const ARRIVED = ["done", "unseen"];
 const TICK = 250; // ms between two steps of what counts on
 const LONG = 20; // s that a waiting bar may have at least
 const CALM = 400; // ms that several changes get to become one announcement
@@ -17,7 +18,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-const seconds = (value) => (value >= 100 ? `${value.toFixed(0)} s` : value >= 10 ? `${value.toFixed(1)} s` : `${value.toFixed(3)} s`);
+const seconds = (value) => `${value.toFixed(value >= 100 ? 0 : 3)} s`;
 
 /** One bar: a piece for each gap between two hops, and one for the time that is passing. */
 function bar() {
@@ -57,7 +58,7 @@ function hopRow() {
       node.setAttribute("aria-current", isNext && elapsed !== null ? "step" : "false");
       set(mark, MARKS[state] ?? "·");
       set(label, hop.label);
-      set(time, hop.seconds !== null ? `+${seconds(hop.seconds)}` : isNext ? rotation.word : "not yet");
+      set(time, hop.seconds !== null ? `+${seconds(hop.seconds)}` : isNext && rotation.counts ? rotation.word : "not yet");
       set(evidence, hop.seconds !== null ? hop.evidence : isNext ? rotation.why : "");
     },
   };
@@ -116,10 +117,11 @@ function render({ model, el }) {
     const full = Math.max(state.scale, ...state.rotations.map((each) => Math.min(most, elapsedOf(each) ?? 0)));
     const elapsed = elapsedOf(told);
     set(title, `${MARKS[told.progress]} Version ${told.version}: ${told.word}`
-      + (told.progress === "done" ? ` after ${seconds(told.reached)}` : elapsed === null ? "" : `, ${elapsed.toFixed(1)} s so far`));
+      + (elapsed !== null ? `, ${elapsed.toFixed(1)} s so far` : ARRIVED.includes(told.progress) ? ` after ${seconds(told.reached)}` : "")
+      + (told.progress === "unseen" ? ", and no page has shown it" : ""));
     title.className = CLASSES[told.progress];
     const left = told.due ? told.due - now() : 0;
-    set(about, `Written by ${told.by}, ${told.how}.`
+    set(about, `Written by ${told.by}; ESO ${told.how === "forced sync" ? "was asked to read it at once (forced sync)" : "reads at its refreshInterval"}.`
       + (told.progress === "under way" && left > 0 ? ` Expected within ${Math.ceil(left)} s.` : "")
       + (told.longest ? ` The ${told.longest}.` : ""));
     told.hops.forEach((hop, i) => hops[i].draw(hop, told, elapsed));
@@ -130,7 +132,9 @@ function render({ model, el }) {
       const line = rows.get(each.started);
       if (compare.children[i] !== line.node) compare.insertBefore(line.node, compare.children[i] ?? null);
       const far = elapsedOf(each);
-      const length = each.progress === "done" ? seconds(each.reached) : far === null ? each.word : `${each.word}, ${far.toFixed(1)} s`;
+      const length = far !== null ? `${each.word}, ${far.toFixed(1)} s`
+        : each.progress === "done" ? seconds(each.reached)
+        : each.progress === "unseen" ? `${seconds(each.reached)}, unseen` : each.word;
       set(line.text, `v${each.version} ${each.how === "forced sync" ? "forced" : "interval"}`);
       set(line.state, `${MARKS[each.progress]} ${length}`);
       line.state.className = `lk-word ${CLASSES[each.progress]}`;

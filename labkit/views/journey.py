@@ -25,13 +25,16 @@ HOPS = {
     "page-updated": "the page shows it",
 }
 """The hops in a learner's words, in order."""
-STATES = {
+WORDS = {
     "done": "on the page",
+    "unseen": "in the app",
     "under way": "under way",
     "stalled": "stalled",
     "overtaken": "overtaken",
     "unproven": "no evidence left",
 }
+"""How far a rotation has come.  ``unseen`` is the views' own: all that is missing is
+somebody to look."""
 NONE = "No rotation yet. Write a new password to Vault and watch it travel."
 
 
@@ -77,14 +80,15 @@ def _told(rotation: Rotation) -> dict[str, Any]:
     gaps = [later - earlier for earlier, later in pairwise(times)]
     names = list(HOPS)
     longest = names[gaps.index(max(gaps)) + 1] if gaps else ""
+    progress = _progress(rotation)
     return {
         "version": rotation.version,
         "started": rotation.started,
         "by": rotation.writer,
         "how": "forced sync" if rotation.forced else "at its refreshInterval",
-        "progress": rotation.progress,
-        "word": "not seen yet" if is_unseen(rotation) else STATES[rotation.progress],
-        "counts": rotation.progress in {"under way", "stalled"} and not is_unseen(rotation),
+        "progress": progress,
+        "word": WORDS[progress],
+        "counts": progress in {"under way", "stalled"},
         "waits": rotation.waits_for,
         "why": rotation.why,
         "due": rotation.due,
@@ -103,24 +107,28 @@ def _told(rotation: Rotation) -> dict[str, Any]:
     }
 
 
+def _progress(rotation: Rotation) -> str:
+    is_last = rotation.waits_for == list(HOPS)[-1]
+    if is_last and rotation.progress in {"stalled", "overtaken"}:
+        return "unseen"
+    return rotation.progress
+
+
 def _said(rotation: Rotation) -> str:
     """The rotation in a sentence or two."""
-    version = f"Version {rotation.version}"
+    version, why = f"Version {rotation.version}", _sentence(rotation.why)
     hop = HOPS.get(rotation.waits_for, "")
-    if rotation.progress == "done":
+    progress = _progress(rotation)
+    if progress == "done":
         return f"{version} is on the page after {rotation.seconds:.3f} s."
-    if rotation.progress == "stalled":
-        if is_unseen(rotation):
-            return f"{version} is in the app, and {_sentence(rotation.why)}"
-        return f"{version} is stalled before “{hop}”: {_sentence(rotation.why)}"
-    if rotation.progress == "under way":
-        return f"{version} waits for “{hop}”: {_sentence(rotation.why)}"
-    return f"{version}: {_sentence(rotation.why)}"
-
-
-def is_unseen(rotation: Rotation) -> bool:
-    """Whether nothing is missing but somebody to look at it."""
-    return rotation.progress == "stalled" and rotation.waits_for == list(HOPS)[-1]
+    if progress == "unseen":
+        reached = rotation.hops[-2].seconds or 0.0
+        return f"{version} is in the app after {reached:.3f} s; {why}"
+    if progress == "stalled":
+        return f"{version} is stalled before “{hop}”: {why}"
+    if progress == "under way":
+        return f"{version} waits for “{hop}”: {why}"
+    return f"{version}: {why}"
 
 
 def _sentence(text: str) -> str:
