@@ -59,9 +59,9 @@ def _lines(shown: Mapping[str, Any]) -> list[str]:
         for key, value in shown["values"].items()
         for source in [shown["sources"][key]]
     ]
-    if shown.get("error"):
-        lines.append(f"The file cannot be used now: {shown['error']}")
-    return lines or [f"Nothing was read yet: {shown.get('error') or 'the file is not there'}"]
+    if error := shown.get("error"):
+        lines.append(f"{'The file cannot be used now' if lines else 'Nothing was read yet'}: {error}")
+    return lines
 
 
 class Page(View, files="page"):

@@ -71,7 +71,7 @@ function render({ model, el }) {
     make("p", { class: "lk-do" }, start, line, why));
   const live = make("div", { class: "lk-hidden", role: "status", "aria-live": "polite" });
   el.append(make("section", { class: "lk lk-volume", "aria-label": "A mounted Secret" },
-    make("div", { class: "lk-head" }, title, about, pause), note, links, swaps, beside, live));
+    make("div", { class: "lk-head" }, title, pause, about), note, links, swaps, beside, live));
 
   function ask(name) {
     busy = true;
@@ -118,6 +118,7 @@ function render({ model, el }) {
 
   let shown = model.get("state").ways.length;
   let whose = model.get("state").where;
+  let frozen = 0; // ways that do not have what the file holds
   function changed() {
     const { swaps: told, ways: beside, folder, where } = model.get("state");
     const first = told[0];
@@ -127,16 +128,20 @@ function render({ model, el }) {
       newest = first?.at ?? 0;
       freshUntil = 0;
     }
-    if (first && first.at > newest) {
+    const isNew = first && first.at > newest;
+    const behind = beside.filter((each) => !each.same).length;
+    if (isNew) {
       freshUntil = Date.now() + FRESH;
       clearTimeout(fading);
       fading = setTimeout(draw, FRESH + 50);
-      const frozen = beside.filter((each) => !each.same).length;
+    }
+    if (isNew || (first && behind !== frozen && Date.now() < freshUntil)) {
       say(`The folder was swapped at ${clock(first.at).slice(0, -4)}: ${folder.files.join(", ")} changed.`
-        + (frozen ? ` ${frozen} other ways still have the value of the start.` : ""));
+        + (behind ? ` ${behind} other ways still have the value of the start.` : ""));
     } else if (beside.length !== shown) {
       say(beside.length ? "The pod with all three ways runs." : "The pod with all three ways is gone.");
     }
+    frozen = behind;
     newest = Math.max(newest, first?.at ?? 0);
     shown = beside.length;
     draw();
