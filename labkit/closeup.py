@@ -35,15 +35,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Closeup:
-    """The object as YAML, its events (oldest first), and the lines that show the same.
-
-    ``keys`` are those of a Secret's values.
-    """
+    """The object as YAML, its events (oldest first), and the lines that show the same."""
 
     yaml: str
     events: tuple[Event, ...]
     commands: tuple[str, ...]
-    keys: tuple[str, ...] = ()
 
 
 def look(kube: Kube, kind: str, namespace: str, name: str) -> Closeup | None:
@@ -52,9 +48,8 @@ def look(kube: Kube, kind: str, namespace: str, name: str) -> Closeup | None:
     obj = _get(kube, resource, namespace, name)
     if obj is None:
         return None
-    keys = tuple(obj.get("data") or {}) if kind == "Secret" else ()
     events = _events(kube, obj["metadata"]["uid"], namespace)
-    return Closeup(_as_yaml(obj, kind), events, _commands(resource, namespace, name), keys)
+    return Closeup(_as_yaml(obj, kind), events, _commands(resource, namespace, name))
 
 
 def reveal(kube: Kube, namespace: str, name: str) -> dict[str, str]:

@@ -45,6 +45,7 @@ function render({ model, el }) {
   const summary = make("span", { class: "lk-soft" });
   const all = make("button", { type: "button", onclick: () => ask("try-all") }, "Try all");
   const forget = make("button", { type: "button", onclick: () => ask("forget") }, "Clear");
+  const problem = make("p", { class: "lk-bad", hidden: "" });
   const details = make("section", { "aria-label": "What decided it", hidden: "" });
 
   function ask(name, more = {}) {
@@ -138,13 +139,14 @@ function render({ model, el }) {
   function refresh() {
     const now = cells();
     const news = Object.keys(now).filter((key) => now[key].at !== before[key]?.at);
+    const isCleared = Object.keys(before).length > 0 && Object.keys(now).length === 0;
     for (const key of news) waiting.delete(key);
     before = now;
     for (const key of buttons.keys()) paint(key);
     summary.textContent = model.get("state").summary;
     forget.disabled = Object.keys(now).length === 0;
     if (news.length === 1) say(`${titleOf(news[0])}: ${now[news[0]].word}.`);
-    else if (news.length || forget.disabled) say(`${summary.textContent}.`);
+    else if (news.length || isCleared) say(`${summary.textContent}.`);
     explain();
   }
 
@@ -152,6 +154,8 @@ function render({ model, el }) {
     all.disabled = false;
     waiting.clear();
     for (const key of buttons.keys()) paint(key);
+    problem.hidden = !message.error;
+    problem.textContent = message.error ?? "";
     if (message.error) say(message.error);
   }
 
@@ -166,7 +170,7 @@ function render({ model, el }) {
   const root = make("div", { class: "lk lk-access", role: "group", "aria-label": "Who can read what",
     "data-lm-suppress-shortcuts": "true" }, // JupyterLab's own keys would move its cells
     make("div", { class: "lk-bar" }, make("h3", {}, "Who can read what"), all, forget, summary),
-    table, details, live);
+    problem, table, details, live);
   el.append(root);
   refresh();
   model.on("change:state", refresh);
