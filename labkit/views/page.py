@@ -60,7 +60,8 @@ def _lines(shown: Mapping[str, Any]) -> list[str]:
         for source in [shown["sources"][key]]
     ]
     if error := shown.get("error"):
-        lines.append(f"{'The file cannot be used now' if lines else 'Nothing was read yet'}: {error}")
+        what = "The file cannot be used now" if lines else "Nothing was read yet"
+        lines.append(f"{what}: {error}")
     return lines
 
 
