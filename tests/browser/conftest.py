@@ -18,9 +18,13 @@ from labkit.lab import Lab
 SCREENSHOTS = REPO / "artifacts" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium.  Without one these tests are skipped, but never where CI says it is needed."""
+    """Chromium, for this folder's tests alone: its driver keeps an event loop running, and
+    other tests want one of their own.
+
+    Without a browser these tests are skipped, but never where CI says that it is needed.
+    """
     path = chromium.find()
     if path is None:
         why = "there is no Chromium here: python -m bench.chromium"
@@ -33,7 +37,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jupyter(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
     """JupyterLab as ``make lab`` serves it, with a copy of the notebooks."""
     with served(tmp_path_factory.mktemp("jupyter"), lab.name) as running:
