@@ -66,7 +66,7 @@ def rotate(lab: Lab, *, forced: bool, tool: str = "bao") -> Action:
         eso.force_sync(lab.api, app.EXTERNAL_SECRET, app.NAMESPACE)
         return f"Vault has version {version}, and ESO was asked to read it now."
 
-    return Action("Rotate now" if forced else "Rotate, and wait", lines, run)
+    return Action("Rotate now" if forced else "Rotate, and wait for ESO", lines, run)
 
 
 def refresh_every(lab: Lab, interval: str) -> Action:

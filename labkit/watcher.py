@@ -27,6 +27,7 @@ from labkit.kube import Kube
 from labkit.kube.streams import Streams
 from labkit.lab import Lab
 from labkit.paths import LabPaths
+from labkit.record import Record
 from labkit.snapshot import Snapshot
 
 Subscriber = Callable[[Snapshot], object]
@@ -180,12 +181,19 @@ class _Run:
             if record is None:
                 self._board.lab("stopped", launch.last_problem(self._paths.name))
                 self._changed()
-                await asyncio.sleep(_CHECK)
-                continue
-            kube = Kube.from_kubeconfig(self._paths.kubeconfig)
+            else:
+                try:
+                    await self._follow(record)
+                except (LabError, OSError) as error:  # its files went while they were read
+                    self._board.lab("stopped", str(error))
+            await asyncio.sleep(_CHECK)
+
+    async def _follow(self, record: Record) -> None:
+        """Listen to this lab until it ends, or is another one."""
+        with Kube.from_kubeconfig(self._paths.kubeconfig) as kube:
             self._board.lab("up", sync=record.sync)
             async with Streams(kube) as streams:
-                all_feeds = asyncio.ensure_future(
+                listening = asyncio.ensure_future(
                     feeds.all_of(kube, streams, self._paths, self._board)
                 )
                 try:
@@ -194,10 +202,9 @@ class _Run:
                             break
                         await self._check(streams, now.sync)
                 finally:
-                    all_feeds.cancel()
-                    await asyncio.gather(all_feeds, return_exceptions=True)
-                    kube.close()
-            self._board.lab("stopped")
+                    listening.cancel()
+                    await asyncio.gather(listening, return_exceptions=True)
+        self._board.lab("stopped")
 
     async def _check(self, streams: Streams, sync: str) -> None:
         await asyncio.sleep(_CHECK)

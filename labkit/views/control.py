@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit import actions, eso, vault
+from labkit import lab as labs
 from labkit.actions import Action
 from labkit.errors import LabError
 from labkit.lab import Lab
@@ -141,7 +142,9 @@ class Control(Following, files="control"):
 
         Raises LabError when it cannot be done now.
         """
-        group, action = choices(self._lab, _tool(self.latest))[name]
+        # The lab may have been started anew since this was made: another API, other keys.
+        lab = labs.attach(self._lab.name)
+        group, action = choices(lab, _tool(self.latest))[name]
         with self._guard:
             running = [each for each in self._told if each.group == group and each.ok is None]
             if why := "It is being done" if running else _why_not(name, self.latest):
