@@ -20,7 +20,7 @@ export async function plugins(shared) {
 }
 
 /** The commands, the panel and the Launcher's cards. */
-function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, MainAreaWidget, ToolbarButton, URLExt, WidgetTracker }) {
+function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, MainAreaWidget, URLExt, Widget, WidgetTracker }) {
   return {
     id: "gitops-secrets-lab:pages",
     description: "The application's page and Vault's interface.",
@@ -39,7 +39,7 @@ function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, M
         icon: pageIcon,
         execute: () => {
           if (!panel || panel.isDisposed) {
-            panel = pagePanel(at("app"), { IFrame, MainAreaWidget, ToolbarButton });
+            panel = pagePanel(at("app"), { IFrame, MainAreaWidget, Widget });
             panel.title.icon = pageIcon;
             void tracker.add(panel);
           }
@@ -54,7 +54,7 @@ function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, M
         execute: () => { window.open(at("vault"), "_blank", "noopener"); },
       });
       for (const [rank, command] of ["labkit:app", "labkit:vault"].entries()) {
-        launcher?.add({ command, category: "Other", rank: rank - 2 }); // a category of one's own is last
+        launcher?.add({ command, category: "Other", rank: 0.3 + rank / 10 }); // after the terminal; a category of its own would be last
         palette?.addItem({ command, category: CATEGORY });
       }
       void restorer?.restore(tracker, { command: "labkit:app", name: () => "app" });
@@ -62,7 +62,7 @@ function pages({ ILauncher, ICommandPalette, ILayoutRestorer, IFrame, LabIcon, M
   };
 }
 
-function pagePanel(url, { IFrame, MainAreaWidget, ToolbarButton }) {
+function pagePanel(url, { IFrame, MainAreaWidget, Widget }) {
   const content = new IFrame();
   const panel = new MainAreaWidget({ content });
   panel.id = "labkit-app";
@@ -72,10 +72,10 @@ function pagePanel(url, { IFrame, MainAreaWidget, ToolbarButton }) {
   frame.title = "The application's page, live";
   frame.removeAttribute("sandbox"); // of the same origin with scripts it would keep nothing in
   content.url = url;
-  panel.toolbar.addItem("open", new ToolbarButton({
-    label: "Open in a browser tab",
-    onClick: () => { window.open(url, "_blank", "noopener"); },
-  }));
+  const link = document.createElement("a");
+  Object.assign(link, { href: url, target: "_blank", rel: "noopener", textContent: "Open in a browser tab" });
+  link.style.cssText = "padding: 0 6px; align-self: center; color: var(--jp-content-link-color, inherit);";
+  panel.toolbar.addItem("open", new Widget({ node: link }));
   followTheme(frame);
   const end = whileSeen(content.node, (seen) => { content.url = seen ? url : "about:blank"; });
   panel.disposed.connect(end);
