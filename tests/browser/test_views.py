@@ -83,7 +83,7 @@ def test_lesson_06_is_one_thing(open_lab: Open, lab: Lab, short_lesson: str) -> 
     assert clients - {"test"}, "the page in the view says that it shows the version"
     timeline = page.output("views.journey(lab)")
     timeline.scroll_into_view_if_needed()
-    expect(timeline).to_contain_text("page-updated", timeout=15_000)
+    expect(timeline).to_contain_text("is on the page after", timeout=15_000)
     assert page.tab.evaluate("() => window.stillHere") is True
     now = lab.app.pod()
     assert pod
@@ -109,7 +109,9 @@ def test_views_come_back_after_a_kernel_restart_and_in_two_tabs(
         page.output("views.page(lab)").scroll_into_view_if_needed()
         shown = page.frame("application's page").locator("#version")
         expect(shown).to_have_text(f"Version {version}", timeout=20_000)
-        expect(page.output("views.journey(lab)")).to_contain_text("page-updated", timeout=20_000)
+        expect(page.output("views.journey(lab)")).to_contain_text(
+            "on the page after", timeout=20_000
+        )
         assert page.errors == []
 
 
