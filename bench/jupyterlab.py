@@ -40,7 +40,10 @@ class JupyterLab:
     def open(self, browser: Browser, notebook: str, *, theme: str, width: int) -> Page:
         """A notebook in a new browser context (another person's cookies and tabs)."""
         self.set_theme(theme)
-        context = browser.new_context(viewport={"width": width, "height": 1000})
+        # A frame's colours are to be those of the theme around it, not an emulated preference.
+        context = browser.new_context(
+            viewport={"width": width, "height": 1200}, color_scheme="null"
+        )
         tab = context.new_page()
         name = notebook.removesuffix(".ipynb")
         tab.goto(f"{self.base}/lab/workspaces/{name}/tree/{notebook}?token={self.token}&reset")
