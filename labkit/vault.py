@@ -82,13 +82,16 @@ class Keys:
     unseal_key: str = field(repr=False)
 
 
-def open_client(kube: Kube, token: str | None = None) -> hvac.Client:
-    """A client of the lab's Vault, through the API server's service proxy."""
+def open_client(
+    kube: Kube, token: str | None = None, *, namespace: str = NAMESPACE
+) -> hvac.Client:
+    """A client of the lab's Vault (or of another ``namespace``'s), through the API server's
+    service proxy."""
     session = requests.Session()
     session.trust_env = False  # the way leads to the API server: no proxy of the user's
     session.mount("https://", _ClusterAdapter(kube))
     session.headers.update(kube.auth_headers)
-    url = kube.server + kube.service_path(NAMESPACE, SERVICE, PORT)
+    url = kube.server + kube.service_path(namespace, SERVICE, PORT)
     return hvac.Client(url=url, token=token, session=session, timeout=10)
 
 

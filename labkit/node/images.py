@@ -155,6 +155,12 @@ BUILT_IN: tuple[Image, ...] = (
         env={"GOGC": "50"},
     ),
     Image(
+        "docker.io/bitnami/sealed-secrets-controller",
+        ("lab:sealed-secrets-controller",),
+        place="/usr/local/bin/controller",
+        port_flags=("--listen-addr", "--listen-metrics-addr"),
+    ),
+    Image(
         "localhost/gitops-secrets-app",
         (sys.executable, "-m", "labkit.demo_app"),
         env={"SECRETS_DIR": "/secrets", "HOST": "127.0.0.1"},
