@@ -10,14 +10,14 @@ from collections.abc import Container
 from pathlib import Path
 
 from labkit.errors import ApiError, WaitTimeout
-from labkit.kube import Kube, Object, Resource, condition, is_condition, load_manifests
+from labkit.kube import Kube, Object, Resource, condition, definitions, is_condition
 
 NAMESPACE = "external-secrets"
-API = "external-secrets.io/v1"
+GROUP = "external-secrets.io"
+API = f"{GROUP}/v1"
 STORE = Resource(API, "ClusterSecretStore", "clustersecretstores", False)
 NAMESPACED_STORE = Resource(API, "SecretStore", "secretstores", True)
 EXTERNAL_SECRET = Resource(API, "ExternalSecret", "externalsecrets", True)
-_CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", False)
 
 
 def install_crds(kube: Kube, bundle: Path, *, timeout: float = 60.0) -> bool:
@@ -26,22 +26,7 @@ def install_crds(kube: Kube, bundle: Path, *, timeout: float = 60.0) -> bool:
     ESO's informers wait ten seconds before they try again for a kind that is not
     served yet, so this comes before its Deployment.
     """
-    served = kube.request("GET", "/apis")["groups"]
-    if any(group["name"] == "external-secrets.io" for group in served):
-        return False
-    crds = [obj for obj in load_manifests(bundle) if obj["kind"] == "CustomResourceDefinition"]
-    for crd in crds:
-        kube.apply(crd)
-    for crd in crds:
-        kube.wait(
-            kube.resource(crd["apiVersion"], crd["kind"]),
-            crd["metadata"]["name"],
-            None,
-            lambda seen: is_condition(seen, "Established"),
-            awaited="Established",
-            timeout=timeout,
-        )
-    return True
+    return definitions.install(kube, [bundle], GROUP, timeout=timeout)
 
 
 def force_sync(kube: Kube, name: str, namespace: str) -> str:

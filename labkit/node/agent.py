@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class NodeAgent:
                 pids=pids,
                 ca=config.ca,
                 api_server=ApiServerAddress(host, port),
-                services=self._services.values,
+                services=self._dialable_services,
                 proxy_url=self._network.proxy_url_for,
             ),
             allocatable=registration.resources,
@@ -197,6 +197,13 @@ class NodeAgent:
         await self._prober.close()
         await self._api.close()
         await self._scheduler_api.close()
+
+    def _dialable_services(self, namespace: str) -> list[Mapping[str, Any]]:
+        """All Services, those of ``namespace`` with addresses that its pods can dial."""
+        return [
+            self._network.dialable(item) if item["metadata"]["namespace"] == namespace else item
+            for item in self._services.values()
+        ]
 
     # -- news ----------------------------------------------------------------------------
 

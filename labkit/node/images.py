@@ -44,12 +44,13 @@ class Image:
     ``program`` is what the image always begins with; its first word is a path, a name on
     PATH, or ``lab:NAME`` for a program of the catalogue.  ``place`` is where that program
     appears in a container's own file system (only where there is one), ``copies`` are other
-    places of it.  ``args`` are used when the container gives none.  ``added`` maps a first
+    places of it.  ``tools`` are programs that it calls: where each appears, and which it is, as
+    ``program`` says it.  ``args`` are used when the container gives none.  ``added`` maps a first
     argument to arguments that the image's entrypoint adds after all others.  ``files`` maps
     a file in the container to the variable that its entrypoint fills it from.
-    ``port_flags`` are options whose value is a port to listen on; ``own_ports`` maps a first
-    argument to such options with the value that the program takes when it is not given one;
-    ``fixed_ports`` to ports that it listens on whatever it is told.
+    ``port_flags`` are options whose value is a port to listen on, as ``N`` or ``:N``;
+    ``own_ports`` maps a first argument to such options with the value that the program takes
+    when it is not given one; ``fixed_ports`` to ports that it listens on whatever it is told.
     ``shells`` are programs that can be the image's own ``sh``: the first that is on PATH
     here, else the system's.
     """
@@ -58,6 +59,7 @@ class Image:
     program: tuple[str, ...] = ()
     place: str = ""
     copies: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -86,9 +88,8 @@ class Image:
         """The ports that the program listens on when it is started with ``args``."""
         words = self.with_own_ports(args)
         pairs = [*(word.partition("=")[::2] for word in words), *itertools.pairwise(words)]
-        return frozenset(
-            int(value) for flag, value in pairs if flag in self.port_flags and value.isdecimal()
-        )
+        ports = (value.removeprefix(":") for flag, value in pairs if flag in self.port_flags)
+        return frozenset(int(port) for port in ports if port.isdecimal())
 
     @property
     def entrypoint(self) -> tuple[str, ...]:
@@ -100,15 +101,11 @@ class Image:
 
         Raises ProgramError when it is not here or not as pinned.
         """
-        if not self.place:
-            return None
-        first = self.program[0]
-        if first.startswith("lab:"):
-            return programs.resolve(first.removeprefix("lab:")).path
-        found = shutil.which(first)
-        if found is None:
-            raise LabError(f"{first} is not a program that can be run", todo="See images.toml.")
-        return Path(found)
+        return _find(self.program[0]) if self.place else None
+
+    def locate_tools(self) -> dict[str, Path]:
+        """The files that ``tools`` stand for, by place.  Raises as ``locate``."""
+        return {place: _find(name) for place, name in self.tools.items()}
 
     def find_shell(self) -> Path | None:
         """What is to be ``/bin/sh``; None for the system's own."""
@@ -122,11 +119,29 @@ class Image:
         return f"labkit.local/{self.repository}@sha256:{digest}"
 
 
+def _find(name: str) -> Path:
+    if name.startswith("lab:"):
+        return programs.resolve(name.removeprefix("lab:")).path
+    found = shutil.which(name)
+    if found is None:
+        raise LabError(f"{name} is not a program that can be run", todo="See images.toml.")
+    return Path(found)
+
+
 _BAO_CONFIG = "/openbao/config/local.json"
 _VAULT_CONFIG = "/vault/config/local.json"
 # In the image, sh hands on every variable of its environment.  So does bash; dash, the sh of
 # many systems, drops those with a dash or a dot in their names, as keys of Secrets often have.
 _SHELLS = ("bash",)
+
+_VALKEY_CONFIG = "/etc/valkey/valkey.conf"
+_EXTERNAL_SECRETS: dict[str, Any] = {
+    "program": ("lab:external-secrets",),
+    "place": "/app/external-secrets",
+    "port_flags": ("--port", "--metrics-addr", "--healthz-addr", "--live-addr"),
+    # Its heap may grow by a half before it is collected, instead of doubling.
+    "env": {"GOGC": "50"},
+}
 
 BUILT_IN: tuple[Image, ...] = (
     Image(
@@ -147,12 +162,30 @@ BUILT_IN: tuple[Image, ...] = (
         files={_VAULT_CONFIG: "VAULT_LOCAL_CONFIG"},
         env={"VAULT_ADDR": "http://127.0.0.1:8200"},
     ),
+    Image("ghcr.io/external-secrets/external-secrets", **_EXTERNAL_SECRETS),
+    Image("oci.external-secrets.io/external-secrets/external-secrets", **_EXTERNAL_SECRETS),
     Image(
-        "ghcr.io/external-secrets/external-secrets",
-        ("lab:external-secrets",),
-        place="/app/external-secrets",
-        # Its heap may grow by a half before it is collected, instead of doubling.
-        env={"GOGC": "50"},
+        "quay.io/argoproj/argocd",
+        ("lab:argocd",),
+        place="/usr/local/bin/argocd",
+        copies=(
+            "/usr/local/bin/argocd-application-controller",
+            "/usr/local/bin/argocd-repo-server",
+        ),
+        tools={"/usr/local/bin/helm": "lab:helm"},
+        port_flags=("--port", "--metrics-port"),
+        env={
+            "ARGOCD_REPO_SERVER_LISTEN_ADDRESS": "127.0.0.1",
+            "ARGOCD_REPO_SERVER_METRICS_LISTEN_ADDRESS": "127.0.0.1",
+            "GOGC": "50",
+        },
+    ),
+    Image(
+        "docker.io/valkey/valkey",
+        ("lab:valkey-server",),
+        place="/usr/local/bin/valkey-server",
+        added={_VALKEY_CONFIG: ("--bind", "127.0.0.1")},
+        port_flags=("--port",),
     ),
     Image(
         "docker.io/bitnami/sealed-secrets-controller",

@@ -42,15 +42,15 @@ _SUBPATHS = "subpaths"  # below a container's folder: what its subPaths were at 
 
 @dataclass(frozen=True)
 class Kitchen:
-    """Makes recipes.  ``services`` gives all Services of the cluster as they are now;
-    ``proxy_url`` the forward proxy for pods of a namespace, credential included."""
+    """Makes recipes.  ``services`` gives all Services of the cluster as pods of a namespace
+    are to see them now; ``proxy_url`` the forward proxy for such pods, credential included."""
 
     table: ImageTable
     mode: Mode
     pids: bool
     ca: Path
     api_server: ApiServerAddress
-    services: Callable[[], Iterable[Json]]
+    services: Callable[[str], Iterable[Json]]
     proxy_url: Callable[[str], str]
 
     def image_id(self, image: str) -> str:
@@ -133,6 +133,7 @@ class Kitchen:
             raise CannotStart("ErrImagePull", self.table.refusal(container["image"]))
         try:
             image.locate()
+            image.locate_tools()
         except LabError as error:
             raise CannotStart("ErrImagePull", str(error)) from error
         return image
@@ -179,7 +180,7 @@ class Kitchen:
                 "ConfigMap", pod.namespace, name
             ),
             services=service_environment(
-                self.services(),
+                self.services(pod.namespace),
                 pod.namespace,
                 enable_service_links=bool(pod.spec.get("enableServiceLinks", True)),
                 api_server=self.api_server,
@@ -204,8 +205,8 @@ class Kitchen:
         if self.mode == "mounts":
             parent = image.place.rpartition("/")[0]
             return f"{parent}:" if parent else ""
-        program = image.locate()
-        return f"{program.parent}:" if program else ""
+        found = (image.locate(), *image.locate_tools().values())
+        return "".join(f"{program.parent}:" for program in found if program)
 
     # -- what it sees --------------------------------------------------------------------
 
@@ -230,6 +231,8 @@ class Kitchen:
         if program is not None:
             for place in (image.place, *image.copies):
                 yield Mount(program, place, read_only=True)
+        for place, tool in image.locate_tools().items():
+            yield Mount(tool, place, read_only=True)
         shell = image.find_shell()
         if shell is not None:
             # By a link of that name, which tells bash to be as sh is.

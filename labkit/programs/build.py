@@ -44,7 +44,8 @@ def build(
     """Build ``module`` and make it the present one.  Call it with the build's lock held.
 
     1. See that there is room.
-    2. Download what it is made of, and count what is still to compile.
+    2. Download what it is made of, and count what is still to compile.  Where upstream's
+       source is to be edited, that is done on a copy of the verified module.
     3. Compile and link, aside.
     4. Copy its assets from the module, and give the binary its other names.
     5. Hash and rename.
@@ -60,6 +61,7 @@ def build(
         temporary.mkdir()
         job = _Job(module, title, go, environment(go, store, temporary, limits), progress)
         total = job.download_and_count(limits)  # 2
+        job.edit_source(aside)
         job.compile(made / module.name, total, limits)  # 3
         job.copy_assets(made / "assets")  # 4
         for name in module.names[1:]:
@@ -125,6 +127,39 @@ class _Job:
         self._go("list", ["-deps", *tests, "-f", shown, self.module.package], limits, on_line)
         return stale
 
+    def edit_source(self, aside: Path) -> None:
+        """Build from an edited copy of the upstream module, if it has edits.
+
+        Raises ProgramError when a text to edit is not there exactly once: the pin has moved.
+        """
+        if not self.module.edits:
+            return
+        source = aside / "source"
+        shutil.copytree(self._upstream(), source, copy_function=shutil.copyfile)
+        for folder in (source, *source.rglob("*/")):
+            folder.chmod(0o755)  # those of Go's cache cannot be written, nor removed
+        for name, old, new in self.module.edits:
+            file = source / name
+            text = file.read_text()
+            if text.count(old) != 1:
+                raise ProgramError(
+                    f"{self.title} is not as expected, so it was not built",
+                    seen=f"{old} is {text.count(old)} times in {name}",
+                    todo="Update the edits in labkit/programs/catalogue.py to the new pin.",
+                )
+            file.write_text(text.replace(old, new))
+        for name in ("go.mod", "go.sum"):
+            shutil.copyfile(self.module.folder / name, aside / name)
+        with (aside / "go.mod").open("a") as modfile:
+            modfile.write(f"\nreplace {self.module.module} => {source}\n")
+        self.flags.append(f"-modfile={aside / 'go.mod'}")
+
+    def _upstream(self) -> Path:
+        """The folder of the upstream module in Go's cache, whose hash go.sum vouches for."""
+        lines: list[str] = []
+        self._go("list", ["-m", "-f", "{{.Dir}}", self.module.module], None, lines.append)
+        return Path(lines[-1])
+
     def compile(self, target: Path, total: int, limits: Limits) -> None:
         """Compile and link to ``target``; go names each package as it takes it up."""
         begun = 0
@@ -147,12 +182,10 @@ class _Job:
             self._go("build", what, limits, on_line)
 
     def copy_assets(self, target: Path) -> None:
-        """Copy files of the upstream module, whose hash go.sum vouches for."""
+        """Copy files of the upstream module."""
         if not self.module.assets:
             return
-        lines: list[str] = []
-        self._go("list", ["-m", "-f", "{{.Dir}}", self.module.module], None, lines.append)
-        upstream = Path(lines[-1])
+        upstream = self._upstream()
         for source, place in self.module.assets:
             file = target / place
             file.parent.mkdir(parents=True, exist_ok=True)

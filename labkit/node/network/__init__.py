@@ -2,9 +2,9 @@
 
 Containers here are ordinary local programs on loopback ports, and nothing else listens:
 no bridge, no iptables, no DNS.  This package is what stands in their place, one table
-(``Directory``) behind three doors (``ClusterNetwork``): a forward proxy for people and
-pods, a unix socket for the API server, and NodePorts.  Who fills the table is not its
-business.
+(``Directory``) behind four doors (``ClusterNetwork``): a forward proxy for people and
+pods, a unix socket for the API server, NodePorts, and ports for Services whose clients know
+no proxy.  Who fills the table is not its business.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from labkit.node.network.directory import Directory
 from labkit.node.network.egress import EgressDoor
 from labkit.node.network.forward import USER, ForwardProxy
 from labkit.node.network.nodeports import NodePorts, PortBlock
+from labkit.node.network.records import Json
 from labkit.node.network.route import Cause, Refused, Route
+from labkit.node.network.servicedoors import ServiceDoors
 from labkit.node.network.wire import Dialler, Limits
 
 __all__ = ["Cause", "ClusterNetwork", "Directory", "Limits", "PortBlock", "Refused", "Route"]
 
 
 class ClusterNetwork:
-    """The three doors over one ``directory``.
+    """The four doors over one ``directory``.
 
     ``egress_socket`` is where the API server's socket will be, in a folder of its own.
     The ports of ``port_block`` are held from the moment that it was made (the API server
@@ -49,6 +51,7 @@ class ClusterNetwork:
         self._forward = ForwardProxy(self._credential, *shared, limits=limits)
         self._egress = EgressDoor(egress_socket, *shared, limits=limits)
         self._node_ports = NodePorts(port_block, *shared, limits=limits)
+        self._services = ServiceDoors(*shared, limits=limits)
 
     @property
     def proxy_url(self) -> str:
@@ -70,8 +73,13 @@ class ClusterNetwork:
         """The ports of the block that take connections now."""
         return self._node_ports.open
 
+    def dialable(self, service: Json) -> Json:
+        """``service`` with addresses that a pod can dial, where it needs such; to be called
+        in the event loop.  See ``ServiceDoors``."""
+        return self._services.dialable(service)
+
     async def start(self) -> None:
-        """Open the three doors; safe to repeat.  What started is closed if one fails.
+        """Open the doors; safe to repeat.  What started is closed if one fails.
 
         Raises NodeError (a socket path that is too long) and OSError.
         """
@@ -91,5 +99,6 @@ class ClusterNetwork:
         await self._forward.stop()
         await self._egress.stop()
         await self._node_ports.stop()
+        await self._services.stop()
         await self._connections.stop()
         self.port_block.release()

@@ -48,6 +48,10 @@ class Directory:
         self._api_server: Address | None = None
         self._listeners: list[Callable[[], None]] = []
 
+    def service_uids(self) -> set[str]:
+        """The uids of all Services that there are."""
+        return {service.uid for service in self._services.values()}
+
     # Telling
 
     def on_services(self, listener: Callable[[], None]) -> None:
