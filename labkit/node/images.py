@@ -51,8 +51,9 @@ class Image:
     ``port_flags`` are options whose value is a port to listen on, as ``N`` or ``:N``;
     ``own_ports`` maps a first argument to such options with the value that the program takes
     when it is not given one; ``fixed_ports`` to ports that it listens on whatever it is told.
-    ``shells`` are programs that can be the image's own ``sh``: the first that is on PATH
-    here, else the system's.
+    ``without_token_path`` are variables that it needs where a kubeconfig stands in for the
+    token's fixed place.  ``shells`` are programs that can be the image's own ``sh``: the first
+    that is on PATH here, else the system's.
     """
 
     repository: str
@@ -68,6 +69,7 @@ class Image:
     own_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     fixed_ports: Mapping[str, frozenset[int]] = field(default_factory=dict)
     shells: tuple[str, ...] = ()
+    without_token_path: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, container: Mapping[str, Any]) -> list[str] | None:
         """What a container starts the image's own program with; None when it starts another."""
@@ -179,6 +181,7 @@ BUILT_IN: tuple[Image, ...] = (
             "ARGOCD_REPO_SERVER_METRICS_LISTEN_ADDRESS": "127.0.0.1",
             "GOGC": "50",
         },
+        without_token_path={"ARGOCD_FAKE_IN_CLUSTER": "true"},
     ),
     Image(
         "docker.io/valkey/valkey",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,16 @@ from labkit.node.environment import (
     service_environment,
 )
 from labkit.node.images import Image, ImageTable
-from labkit.node.mounts import SERVICE_ACCOUNT, Mode, Mount, User, View, is_covered, is_private
+from labkit.node.mounts import (
+    SERVICE_ACCOUNT,
+    Mode,
+    Mount,
+    Rewriter,
+    User,
+    View,
+    is_covered,
+    is_private,
+)
 from labkit.node.pod import Json, Pod
 from labkit.node.podworker import CannotStart, PodWorker
 from labkit.node.volumedirs import resolve_sub_path, sub_path
@@ -94,15 +103,17 @@ class Kitchen:
         message_file.unlink(missing_ok=True)
         message_file.touch()
         message_file.chmod(0o666)  # whoever the container runs as; the folder is private
+        volumes = tuple(self._volumes(worker, container, env, folder))
         mounts = [
-            *self._volumes(worker, container, env, folder),
-            *self._image_files(image, env, folder),
+            *volumes,
+            *self._image_files(image, env, folder, volumes),
             *self._hosts(pod, container, folder),
             Mount(message_file, str(container.get("terminationMessagePath") or _TERMINATION_LOG)),
         ]
         if self.mode == "rewrite":
             mounts += _folders_of_files(mounts, folder / _SUBPATHS)
-            self._stand_in_for_token(mounts, env, folder)
+            if self._stand_in_for_token(mounts, env, folder):
+                env |= image.without_token_path
         view = View(
             name=f"{pod.namespace}/{pod.name}/{name}",
             mode=self.mode,
@@ -226,7 +237,9 @@ class Kitchen:
                 )
             yield Mount(source, str(mount["mountPath"]), bool(mount.get("readOnly")))
 
-    def _image_files(self, image: Image, env: Mapping[str, str], folder: Path) -> Iterable[Mount]:
+    def _image_files(
+        self, image: Image, env: Mapping[str, str], folder: Path, volumes: Sequence[Mount]
+    ) -> Iterable[Mount]:
         program = image.locate()
         if program is not None:
             for place in (image.place, *image.copies):
@@ -248,7 +261,10 @@ class Kitchen:
                 yield Mount(seen, str(seen), read_only=True)
         for target, variable in image.files.items():
             source = folder / "image" / target.rpartition("/")[2]
-            write_private(source, env.get(variable, ""))
+            text = env.get(variable, "")
+            if self.mode == "rewrite":  # as the variable itself: what the file says must be true
+                text = Rewriter(volumes)(text)
+            write_private(source, text)
             yield Mount(source, target, read_only=True)
 
     def _hosts(self, pod: Pod, container: Json, folder: Path) -> Iterable[Mount]:
@@ -263,14 +279,15 @@ class Kitchen:
         path.chmod(0o644)  # for whoever the container runs as
         yield Mount(path, _HOSTS)
 
-    def _stand_in_for_token(self, mounts: list[Mount], env: dict[str, str], folder: Path) -> None:
-        """A kubeconfig in place of the files that client libraries look for at fixed paths.
+    def _stand_in_for_token(self, mounts: list[Mount], env: dict[str, str], folder: Path) -> bool:
+        """A kubeconfig in place of the files that client libraries look for at fixed paths;
+        False where it is not needed.
 
         It names the token's file, so a renewed token is picked up like in a real pod.
         """
         place = next((m.source for m in mounts if m.target == SERVICE_ACCOUNT), None)
         if place is None or "KUBECONFIG" in env:
-            return
+            return False
         server = f"https://{self.api_server.host}:{self.api_server.port}"
         config: dict[str, Any] = {
             "apiVersion": "v1",
@@ -287,6 +304,7 @@ class Kitchen:
         path = folder / "kubeconfig"
         write_private(path, json.dumps(config))
         env["KUBECONFIG"] = str(path)
+        return True
 
 
 def _folders_of_files(mounts: Iterable[Mount], copies: Path) -> list[Mount]:
