@@ -202,6 +202,11 @@ BUILT_IN: tuple[Image, ...] = (
         env={"SECRETS_DIR": "/secrets", "HOST": "127.0.0.1"},
     ),
     Image(
+        "localhost/gitops-git-server",
+        (sys.executable, "-m", "labkit.gitserver"),
+        env={"GIT": shutil.which("git") or "git"},
+    ),
+    Image(
         "docker.io/library/python",
         (),
         args=("python3",),
