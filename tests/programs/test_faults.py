@@ -13,7 +13,7 @@ import pytest
 
 from labkit import host, programs
 from labkit.errors import ProgramError
-from labkit.programs.catalogue import CATALOGUE, Entry
+from labkit.programs.catalogue import CATALOGUE, Entry, GoModule
 from labkit.programs.golang import WHEEL_VERSION, Version, find_go
 from labkit.programs.store import Store
 
@@ -90,6 +90,36 @@ def test_a_compile_error_shows_its_lines(ensure: Ensure, tmp_path: Path, cache: 
     with pytest.raises(ProgramError, match="undefined: nonsense"):
         ensure()
     assert visible(cache) == []
+
+
+def test_an_edit_that_does_not_fit_is_refused(tmp_path: Path, cache: Path) -> None:
+    """The pin has moved on: what was to be edited stands elsewhere, or twice."""
+    upstream = tmp_path / "upstream"
+    upstream.mkdir()
+    (upstream / "go.mod").write_text("module example.test/up\n\ngo 1.26.0\n")
+    (upstream / "up.go").write_text('package up\n\nconst Address = "0.0.0.0"\n')
+    source = 'package main\n\nimport "example.test/up"\n\nfunc main() { println(up.Address) }\n'
+    tiny_catalogue(tmp_path / "module", source)
+    with (tmp_path / "module" / "go.mod").open("a") as file:
+        file.write("\nrequire example.test/up v0.0.0\n")
+        file.write(f"\nreplace example.test/up v0.0.0 => {upstream}\n")
+
+    def entry(old: str) -> dict[str, Entry]:
+        module = GoModule(
+            folder=tmp_path / "module",
+            names=("tiny",),
+            module="example.test/up",
+            edits=(("up.go", old, '"127.0.0.1"'),),
+            disk=10**8,
+        )
+        return {"tiny": Entry("tiny", "1.0", module)}
+
+    with pytest.raises(ProgramError, match=r"is 0 times in up\.go"):
+        programs.ensure(["tiny"], catalogue=entry("localhost"), cache=cache)
+    found = programs.ensure(["tiny"], catalogue=entry('"0.0.0.0"'), cache=cache)
+    told = subprocess.run([found["tiny"].path], capture_output=True, text=True, check=True)
+    assert told.stderr == "127.0.0.1\n"
+    assert '"0.0.0.0"' in (upstream / "up.go").read_text()  # what Go keeps is left alone
 
 
 def test_go_too_old_gives_way_to_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

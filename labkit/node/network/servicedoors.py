@@ -48,7 +48,11 @@ class ServiceDoors:
         """``service`` as pods are to see it: with the address and ports of its doors, if it
         has any.  Raises OSError when a port cannot be had."""
         spec = service.get("spec") or {}
-        if all(_is_proxied(port) for port in spec.get("ports") or ()) or not spec.get("clusterIP"):
+        if all(_is_proxied(port) for port in spec.get("ports") or ()) or spec.get("clusterIP") in (
+            None,
+            "",
+            "None",
+        ):
             return service
         doors = self._doors.setdefault(uid_of(service), {})
         ports = []

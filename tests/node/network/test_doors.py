@@ -1,4 +1,4 @@
-"""The API server's unix socket, and NodePorts."""
+"""The API server's unix socket, NodePorts, and ports for Services whose clients know no proxy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -178,3 +179,55 @@ async def test_half_close_through_a_node_port(world: World) -> None:
     assert await reader.read() == b"5000000"
     writer.close()
     server.close()
+
+
+# Doors of Services
+
+
+def cache_service() -> dict[str, Any]:
+    found: dict[str, Any] = service("vault", {8200: 0}, clusterIP="10.0.0.20")
+    found["spec"]["ports"][0]["appProtocol"] = "redis"
+    return found
+
+
+async def test_a_service_that_no_proxy_serves_has_a_port_that_can_be_dialled(world: World) -> None:
+    found = cache_service()
+    world.directory.apply_service("ADDED", found)
+    seen = world.network.dialable(found)
+    assert seen["spec"]["clusterIP"] == "127.0.0.1"
+    port = seen["spec"]["ports"][0]["port"]
+    assert world.network.dialable(found)["spec"]["ports"][0]["port"] == port  # the same door
+    # Its pods may come later than whoever was told of it, and go and come again.
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+    await world.vault_serves(hello)
+    world.directory.apply_service("MODIFIED", found)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET)
+    assert (await reader.read()).endswith(b"hello from a pod")
+    writer.close()
+    world.directory.apply_service("DELETED", found)
+    await until_refused(port)
+
+
+async def test_other_services_are_left_as_they_are(world: World) -> None:
+    for protocol in (None, "http", "grpc", "kubernetes.io/h2c"):
+        found = cache_service()
+        found["spec"]["ports"][0]["appProtocol"] = protocol
+        assert world.network.dialable(found) is found
+    headless = cache_service()
+    headless["spec"]["clusterIP"] = "None"
+    assert world.network.dialable(headless)["spec"]["clusterIP"] == "None"
+
+
+async def until_refused(port: int) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionError:
+                return
+            writer.close()
+            await asyncio.sleep(0.01)
