@@ -98,7 +98,7 @@ class Comparison:
         )
 
     def __str__(self) -> str:
-        lines = [self.headline]
+        lines = _wrapped(self.headline, "", "")
         for question in Question:
             lines += ["", question.value]
             for way in Way:
