@@ -148,10 +148,13 @@ class _Job:
                     todo="Update the edits in labkit/programs/catalogue.py to the new pin.",
                 )
             file.write_text(text.replace(old, new))
-        for name in ("go.mod", "go.sum"):
-            shutil.copyfile(self.module.folder / name, aside / name)
-        with (aside / "go.mod").open("a") as modfile:
-            modfile.write(f"\nreplace {self.module.module} => {source}\n")
+        place = f"replace {self.module.module} "
+        lines = (self.module.folder / "go.mod").read_text().splitlines()
+        lines = [line for line in lines if not line.startswith(place)]
+        (aside / "go.mod").write_text("\n".join([*lines, f"{place}=> {source}", ""]))
+        sums = self.module.folder / "go.sum"
+        if sums.exists():
+            shutil.copyfile(sums, aside / "go.sum")
         self.flags.append(f"-modfile={aside / 'go.mod'}")
 
     def _upstream(self) -> Path:
