@@ -70,7 +70,11 @@ def compare(
         answers,
         was_run=True,
         took=time.monotonic() - began,
-        programs=tuple(f"{tool.name} {tool.version}".strip() for tool in tools.values()),
+        programs=tuple(
+            f"{tool.name} {tool.version}".strip()
+            for tool in tools.values()
+            if here.has_controller or tool.name == "argocd-vault-plugin"
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from labkit import eso, vault
 from labkit.alternatives.ground import (
     FIELD,
@@ -33,6 +35,7 @@ def run(here: Ground) -> Seen:
     5. Seal Vault: the Secret stays and the ExternalSecret says why it is not renewed.
     6. Unseal it and write a third value: the operator goes on by itself.
     """
+    began = time.time()
     first, second, third = new_value(), new_value(), new_value()
     repository = here.repository("external")
     repository.commit({FILE: manifest(f"{IN_GIT}/{FILE}").read_text()}, "Where the password is")
@@ -83,7 +86,7 @@ def run(here: Ground) -> Seen:
         Question.KEY: (
             f"the store's auth names the role {_READER} and a ServiceAccount, no token and no "
             f"Secret; a login as that one gave a Vault token for {seconds} s.",
-            *_minted(here),
+            *_minted(here, began),
         ),
         Question.ROTATION: (
             f"{count} commit for 2 values; the second was in the Secret {took:.1f} s after the "
@@ -124,13 +127,16 @@ def _wait_complaint(here: Ground) -> None:
     )
 
 
-def _minted(here: Ground) -> tuple[str, ...]:
-    """What the API server's audit log tells of the operator's own tokens, where there is one."""
+def _minted(here: Ground, began: float) -> tuple[str, ...]:
+    """What the API server's audit log, where there is one, tells of the operator's tokens since
+    ``began`` (unix seconds)."""
     operator = "system:serviceaccount:{}:{}".format(*vault.READER)
     calls = [
         call
         for call in api_calls(here.api_audit) or ()
-        if call.is_about("serviceaccounts/token", NAMESPACE, _READER) and call.user == operator
+        if call.is_about("serviceaccounts/token", NAMESPACE, _READER)
+        and call.user == operator
+        and call.asked >= began
     ]
     if not calls:
         return ()

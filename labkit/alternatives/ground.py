@@ -256,7 +256,7 @@ def opened(
         try:
             close(lab.api, folder)  # what a killed process left
             make_private_dir(folder)
-            progress("Setting up: Sealed Secrets' controller and a Vault of the comparison's own")
+            progress("Setting up a Vault of the comparison's own, and Sealed Secrets' controller")
             yield _set_up(lab, tools, folder, timeout)
         finally:
             progress("Removing all of it")

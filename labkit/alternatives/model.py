@@ -113,7 +113,10 @@ class Comparison:
 
         Without a colour of its own, so it reads in both of the notebook's themes.
         """
-        cell = 'style="text-align:left;vertical-align:top;white-space:normal;min-width:13em"'
+        cell = (
+            'style="text-align:left;vertical-align:top;'
+            'white-space:normal;min-width:13em;padding:0.5em"'
+        )
         head = "".join(f'<th scope="col" {cell}>{as_html(way.value)}</th>' for way in Way)
         rows = []
         for question in Question:
