@@ -150,10 +150,12 @@ class Rewriter:
 
     def __init__(self, mounts: Sequence[Mount]) -> None:
         self._places = {mount.target.rstrip("/"): str(mount.source) for mount in mounts}
-        # The deepest mount point first; a path begins where no longer one is going on.
+        # The deepest mount point first; a path begins where no longer one is going on, or
+        # as the path of a file's URL.
         names = sorted(filter(None, self._places), key=len, reverse=True)
         alternatives = "|".join(map(re.escape, names))
-        self._pattern = re.compile(rf"(?<![\w./~-])({alternatives})(?=/|[^\w.-]|\.?$)")
+        begin = r"(?:(?<![\w./~-])|(?<=\bfile://))"
+        self._pattern = re.compile(rf"{begin}({alternatives})(?=/|[^\w.-]|\.?$)")
         self._any = bool(names)
 
     def __call__(self, text: str) -> str:
