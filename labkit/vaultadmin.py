@@ -40,21 +40,21 @@ def wait_serving(kube: Kube, *, timeout: float = 60.0) -> None:
     """
     client = vault.open_client(kube)
     deadline = time.monotonic() + timeout
+    seen = ""
     while True:
         try:
-            found = vault.health(client)
-            seen = f"initialized={found['initialized']}, sealed={found['sealed']}"
-            if found["initialized"] and not found["sealed"] and not found["standby"]:
+            if vault.is_active(client):
                 return
+            seen = "it is sealed, or not initialised"
         except VaultError as error:  # it is on its way
             seen = error.seen
         if time.monotonic() > deadline:
             raise VaultError(
                 f"Vault did not set itself up within {timeout:g} s",
                 seen=seen,
-                todo=f"Its log says which request failed: `kubectl -n {vault.NAMESPACE} logs "
-                f"{vault.POD} --previous`. It tries once only: mend the configuration, then "
-                f"delete the pod.",
+                todo=f"It tries once in a pod's life, and refuses afterwards. Mend what is in its "
+                f"configuration, delete the pod {vault.POD}, and read the new one's log: "
+                f"`kubectl -n {vault.NAMESPACE} logs -f {vault.POD}`.",
             )
         time.sleep(0.05)
 
