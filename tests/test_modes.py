@@ -11,7 +11,8 @@ import pytest
 from pods import WRITE_FOREVER, log, phase, pod, secret, secret_volume, wait_pod
 
 from labkit import lab as labs
-from labkit.kube import Object
+from labkit import vault, vaultadmin
+from labkit.kube import Object, namespaces
 from labkit.lab import Lab
 
 
@@ -97,3 +98,13 @@ def test_a_stock_kubelet_does_not_hear_of_a_secret_until_it_looks(other: Lab) ->
     else:
         pytest.fail("the new value never reached the file")
     assert len(_files(other, running)) == 2
+
+
+def test_a_vault_that_sets_itself_up_finds_its_files_without_namespaces(other: Lab) -> None:
+    # Its key, its data and its token: each named by a path in what the image's entrypoint writes.
+    namespaces.remove(other.api, vault.NAMESPACE)
+    other.apply("manifests/07-gitops/vault")
+    admin = vault.open_client(other.api, vaultadmin.login(other.api))
+    jwt = other.api.token("external-secrets", "external-secrets", audiences=[vault.AUDIENCE])
+    reader = vault.open_client(other.api, vault.login(admin, jwt)["client_token"])
+    assert vault.read(reader) == vault.read(admin)
