@@ -101,7 +101,9 @@ def log(lab: Lab) -> str:
 
 def server(lab: Lab) -> psutil.Process:
     """The server's own process."""
-    for process in psutil.Process(lab.record.supervisor.pid).children(recursive=True):
+    supervisor = lab.record.supervisor
+    assert supervisor is not None
+    for process in psutil.Process(supervisor.pid).children(recursive=True):
         if process.cmdline()[1:3] == ["-m", "labkit.gitserver"]:
             return process
     raise AssertionError("the git server does not run")
