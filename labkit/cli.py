@@ -51,11 +51,15 @@ def up(
     vault: Annotated[
         str | None, typer.Option(help="openbao (the default) or hashicorp.", show_default=False)
     ] = None,
+    argocd: Annotated[
+        bool, typer.Option("--argocd", help="Argo CD and a Git server besides, until `down`.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring everything up, to the secret on the app's page. Safe to repeat."""
     started = time.monotonic()
-    lab = labs.up(name, sync=sync, engine=vault, progress=_note if not as_json else _quiet)
+    progress = _quiet if as_json else _note
+    lab = labs.up(name, sync=sync, engine=vault, argocd=argocd, progress=progress)
     found = lab.status()
     if as_json:
         _print_json(found)

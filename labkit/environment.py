@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import vault
+from labkit import gitconfig, gitrepo, position, vault
 from labkit.paths import LabPaths
 
 _LOCAL = ("127.0.0.1", "localhost")
@@ -66,6 +66,11 @@ def variables(
             Variable("VAULT_ADDR", vault.ADDRESS),
             Variable("VAULT_TOKEN", file=paths.vault_token),
         ]
+    if paths.git_credentials.exists():
+        own = gitconfig.variables(gitrepo.BASE_URL, paths.git_credentials, base)
+        found += [Variable(name, value) for name, value in own.items()]
+    if position.read(paths.position).argocd:
+        found.append(Variable("PLATFORM", str(paths.platform)))
     return [*found, Variable("LABKIT_LAB", paths.name)]
 
 

@@ -35,6 +35,7 @@ PLATFORM = "platform"
 EXTERNAL_SECRETS = "external-secrets"
 """A mirror of what ESO's own repository has at ``TAG``: its chart and its CRDs."""
 TAG = "v0.20.4"
+_UNUSED = ("bitwarden-sdk-server", "v0.5.1")
 _ARGOCD = "argocd"
 _NOBODY = "External Secrets"
 _LONG_AGO = "2025-01-01T00:00:00+0000"
@@ -227,6 +228,12 @@ def mirror_external_secrets(door: Door, assets: Path) -> bool:
             tree / "deploy" / "charts" / "external-secrets",
             copy_function=shutil.copyfile,
         )
+        # The chart names one chart that is not in it, for a provider that is not switched on;
+        # Helm renders nothing without it, and would look for it on the network.
+        stub = tree / "deploy" / "charts" / "external-secrets" / "charts" / _UNUSED[0]
+        stub.mkdir(parents=True)
+        text = "apiVersion: v2\nname: {}\nversion: {}\n".format(*_UNUSED)
+        (stub / "Chart.yaml").write_text(text)
         (tree / "deploy" / "crds").mkdir()
         shutil.copyfile(assets / "crds" / "bundle.yaml", tree / "deploy" / "crds" / "bundle.yaml")
         for words in (

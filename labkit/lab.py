@@ -9,6 +9,7 @@ came from is known to ``launch`` alone.  Start, stop, apply and reset are safe t
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import app as demo
 from labkit import (
+    argocli,
     environment,
     evidence,
+    gitops,
+    gitrepo,
     journey,
     latency,
     launch,
@@ -27,12 +31,13 @@ from labkit import (
     programs,
     status,
     vault,
+    vaultadmin,
     workloads,
 )
 from labkit.errors import LabError, NoLab
 from labkit.journey import COURSE, Route
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
-from labkit.paths import DEFAULT_LAB, LabPaths
+from labkit.paths import DEFAULT_LAB, LabPaths, write_private
 from labkit.position import Position
 from labkit.record import Record
 from labkit.trail import Witnesses
@@ -56,6 +61,7 @@ def start(
     *,
     sync: str | None = None,
     engine: str | None = None,
+    argocd: bool = False,
     progress: Progress = print,
 ) -> Lab:
     """Attach to the lab called ``name``, bringing up whatever of it is not running.
@@ -64,7 +70,7 @@ def start(
     ``!kubectl get externalsecret`` works in the next cell.  ``progress`` gets one line
     a step (``lambda line: None`` for silence).  Raises LabError with a next step.
     """
-    lab = up(name or default_name(), sync=sync, engine=engine, progress=progress)
+    lab = up(name or default_name(), sync=sync, engine=engine, argocd=argocd, progress=progress)
     lab.enter()
     return lab
 
@@ -79,6 +85,7 @@ def up(
     *,
     sync: str | None = None,
     engine: str | None = None,
+    argocd: bool = False,
     progress: Progress = _silent,
 ) -> Lab:
     """Bring a lab up to the secret on the app's page; a no-op where it is there.
@@ -86,7 +93,8 @@ def up(
     In a lesson, only what every lesson needs: the rest is the learner's and the lesson's.
 
     ``engine`` and ``sync`` None keep those of a lab that runs already (OpenBao and watch
-    for a new one).  Raises LabError when it runs another than the one asked for.
+    for a new one).  ``argocd`` adds Argo CD and a Git server, until the lab goes down.
+    Raises LabError when the lab runs another engine or mode than the one asked for.
     """
     paths = LabPaths.of(name)
     wanted = vault.engine(engine) if engine else None
@@ -97,6 +105,8 @@ def up(
     lab = Lab(paths, launch.bring_up(name, sync=sync, on_progress=progress))
     # Vault is initialised once: two `up` at a time would each hold half of its keys.
     with launch.locked(paths, time.monotonic() + _PATIENCE, progress):
+        if argocd and not lab.position.argocd:
+            position.write(paths.position, replace(lab.position, argocd=True))
         _bring_up_workloads(lab, wanted, needed, progress)
     return lab
 
@@ -121,8 +131,12 @@ def _bring_up_workloads(
     setup = lab.setup_for(running or needed)
     here = lab.position
     if here.lesson is None:
-        if not running or not workloads.is_up(lab.api):
-            workloads.bring_up(lab.api, setup, progress=progress)
+        if not running or not workloads.is_up(lab.api, here):
+            workloads.bring_up(lab.api, setup, position=here, progress=progress)
+        return
+    if not here.has("vault"):  # then all else comes from the learner's Git
+        if not workloads.is_up(lab.api, here):
+            workloads.bring_up(lab.api, setup, position=here, progress=progress)
         return
     # The rest is the lesson's: the learner is about to make it, or has just broken it.
     if not workloads.is_platform_up(lab.api):
@@ -176,14 +190,24 @@ class Lab:
 
     @property
     def vault(self) -> hvac.Client:
-        """A client of the lab's Vault with its root token."""
+        """A client of the lab's Vault with the rights of its administrator.
+
+        That is the root token of the Vault that the lab made.  One that came from Git has
+        none: there the administrator is a ServiceAccount, who logs in when need be.
+        """
         try:
-            token = self.paths.vault_token.read_text()
+            client = vault.open_client(self.api, self.paths.vault_token.read_text())
         except FileNotFoundError:
-            raise LabError(
-                "This lab's Vault has no token yet", todo="Run `labkit up` to finish its set-up."
-            ) from None
-        return vault.open_client(self.api, token)
+            if self.position.has("vault"):
+                raise LabError(
+                    "This lab's Vault has no token yet",
+                    todo="Run `labkit up` to finish its set-up.",
+                ) from None
+        else:
+            if self.position.has("vault") or vault.knows_token(client):
+                return client
+        write_private(self.paths.vault_token, vaultadmin.login(self.api, timeout=2.0))
+        return vault.open_client(self.api, self.paths.vault_token.read_text())
 
     @property
     def app(self) -> demo.App:
@@ -214,6 +238,15 @@ class Lab:
             token=self.paths.vault_token,
             unseal_key=self.paths.vault_unseal_key,
             reviewer=self._reviewer,
+            gitops=self._gitops,
+        )
+
+    def _gitops(self) -> gitops.Access:
+        found = programs.ensure(gitops.PROGRAMS)
+        return gitops.Access(
+            crds=found["argocd"].assets / "crds",
+            eso_assets=programs.resolve("external-secrets").assets,
+            git=gitrepo.Door(self.paths.git_credentials, self.paths.proxy_url),
         )
 
     def _reviewer(self) -> Reviewer:
@@ -231,10 +264,14 @@ class Lab:
 
     def variables(self) -> list[environment.Variable]:
         """What a shell or a kernel needs for kubectl, bao and curl to just work."""
-        dirs = tuple(
-            programs.resolve(program).path.parent for program in ("kubectl", self.engine.program)
-        )
-        return environment.variables(self.paths, self.engine, dirs, os.environ)
+        wanted = ["kubectl", self.engine.program]
+        dirs: list[Path] = []
+        if self.position.argocd:
+            wanted.append("helm")
+            program = programs.resolve("argocd").path
+            dirs.append(argocli.write(self.paths.commands, program, self.kubeconfig).parent)
+        dirs += (programs.resolve(program).path.parent for program in wanted)
+        return environment.variables(self.paths, self.engine, tuple(dirs), os.environ)
 
     # -- doing things -----------------------------------------------------------------
 
@@ -364,8 +401,10 @@ class Lab:
         )
 
     def reset(self, *, progress: Progress = _silent) -> None:
-        """Back to a clean lab: what ``up`` makes, and nothing else; no lesson."""
-        self.move_to(Position(), progress=progress)
+        """Back to a clean lab: what ``up`` made, and nothing else; no lesson."""
+        here = self.position
+        argocd = here.lesson is None and here.argocd
+        self.move_to(Position(argocd=argocd), progress=progress)
 
     def move_to(
         self,
@@ -384,7 +423,8 @@ class Lab:
         with launch.locked(self.paths, time.monotonic() + _PATIENCE, progress):
             # Written first: if this is interrupted, the next `up` goes on to the same place.
             position.write(self.paths.position, replace(there, is_set=False))
-            workloads.clean(self.api, setup, progress=progress)
+            workloads.clean(self.api, setup, position=there, progress=progress)
+            shutil.rmtree(self.paths.platform, ignore_errors=True)
             workloads.bring_up(self.api, setup, position=there, progress=progress)
             if finish:
                 finish()

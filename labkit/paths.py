@@ -124,6 +124,21 @@ class LabPaths:
         return self.root / "vault-token"
 
     @property
+    def git_credentials(self) -> Path:
+        """The lab's Git server's user and password, as git's credential store has them (0600)."""
+        return self.root / "git-credentials"
+
+    @property
+    def platform(self) -> Path:
+        """Where lessons clone the repository ``platform`` to."""
+        return self.root / "platform"
+
+    @property
+    def commands(self) -> Path:
+        """Commands of this lab alone, for the front of PATH."""
+        return self.root / "bin"
+
+    @property
     def position(self) -> Path:
         """Which lesson the lab is in (see ``position``)."""
         return self.root / "position.json"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from labkit.paths import write_private
 
-STAGES = ("vault", "secret", "trust", "role", "store", "external-secret", "application")
-"""How far the way from Vault to the page is set up, each stage with all before it."""
+STAGES = ("bare", "vault", "secret", "trust", "role", "store", "external-secret", "application")
+"""How far the way from Vault to the page is set up, each stage with all before it: from a
+cluster alone (``bare``), over Vault and ESO at work, to the application."""
 WHOLE = STAGES[-1]
 
 
@@ -24,13 +25,15 @@ class Position:
     """``lesson`` None is no lesson: the whole way is there.
 
     ``stage`` is the last of STAGES that the lab itself provides; ``names`` are what the
-    learner's things are called in this lesson.  ``is_set`` False: the lab was on its way
+    learner's things are called in this lesson.  ``argocd``: Argo CD and a Git server are there
+    besides.  ``is_set`` False: the lab was on its way
     there and was interrupted, or has lost what the lesson began with.
     """
 
     lesson: int | None = None
     stage: str = WHOLE
     names: Mapping[str, str] = field(default_factory=dict)
+    argocd: bool = False
     is_set: bool = True
 
     def has(self, stage: str) -> bool:

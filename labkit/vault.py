@@ -82,9 +82,7 @@ class Keys:
     unseal_key: str = field(repr=False)
 
 
-def open_client(
-    kube: Kube, token: str | None = None, *, namespace: str = NAMESPACE
-) -> hvac.Client:
+def open_client(kube: Kube, token: str | None = None, *, namespace: str = NAMESPACE) -> hvac.Client:
     """A client of the lab's Vault (or of another ``namespace``'s), through the API server's
     service proxy."""
     session = requests.Session()
@@ -279,6 +277,14 @@ def may(client: hvac.Client, policy: str, path: str) -> frozenset[str]:
         finally:
             client.auth.token.revoke(token)
     return frozenset(found.get("capabilities") or found["data"]["capabilities"]) - {"deny"}
+
+
+def knows_token(client: hvac.Client) -> bool:
+    """Whether Vault accepts the client's token; False too when Vault does not answer."""
+    try:
+        return bool(client.is_authenticated())
+    except (HvacError, requests.RequestException):
+        return False
 
 
 def login(client: hvac.Client, jwt: str, *, role: str = ROLE) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hvac
 
-from labkit import app, eso, vault
+from labkit import app, argocd, eso, gitops, vault
 from labkit.errors import ApiError, ClusterError, VaultError
 from labkit.kube import Kube, Object, is_condition, load_manifests, namespaces
 from labkit.paths import manifest, write_private
@@ -44,7 +44,8 @@ class Setup:
     """What bringing the workloads up needs to know of the lab around them.
 
     ``crds`` is the pinned ESO module's CRD bundle; ``token`` and ``unseal_key`` are
-    where Vault's keys are kept (0600); ``reviewer`` is called once Vault runs.
+    where Vault's keys are kept (0600); ``reviewer`` is called once Vault runs; ``gitops`` is
+    what Argo CD and its Git server need, asked for when they are wanted.
     """
 
     engine: vault.Engine
@@ -52,6 +53,7 @@ class Setup:
     token: Path
     unseal_key: Path
     reviewer: Callable[[], vault.Reviewer]
+    gitops: Callable[[], gitops.Access]
 
 
 def bring_up(
@@ -68,6 +70,10 @@ def bring_up(
     Raises the LabError of the step that failed; what is up by then stays up, and the
     next call goes on from there.
     """
+    if position.argocd:
+        gitops.provide(kube, setup.gitops(), progress=progress, timeout=timeout)
+    if not position.has("vault"):
+        return
     client, _ = _begin_platform(kube, setup, progress, timeout)
     if position.has("secret") and vault.read(client) is None:
         vault.write(client, first_values())
@@ -247,9 +253,13 @@ def is_platform_up(kube: Kube) -> bool:
 
 def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
     """Whether everything that ``position`` promises is there and works."""
-    if not is_platform_up(kube):
-        return False
     try:
+        if position.argocd and not gitops.is_provided(kube):
+            return False
+        if not position.has("vault"):
+            return True
+        if not is_platform_up(kube):
+            return False
         if position.has("store") and not eso.is_store_ready(
             kube.get(eso.API, "ClusterSecretStore", STORE)
         ):
@@ -268,12 +278,26 @@ def is_up(kube: Kube, position: Position = EVERYTHING) -> bool:
 # -- taking it back ------------------------------------------------------------------
 
 
-def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0) -> None:
-    """Take away what a learner made: ESO's objects, namespaces, what is in Vault.
+def clean(
+    kube: Kube,
+    setup: Setup,
+    *,
+    position: Position = EVERYTHING,
+    progress: Progress,
+    timeout: float = 60.0,
+) -> None:
+    """Take away what a learner made, and of the platform what ``position`` is without.
 
-    ESO's objects go first, while ESO runs: their finalizers are its to remove.  Nothing
-    in kube-* is touched.
+    ESO's objects go first, while ESO runs: their finalizers are its to remove.  A platform
+    that Argo CD deployed, or that is not wanted, goes as a whole.  Nothing in kube-* is
+    touched.
     """
+    if not position.has("vault") or not _has_own_platform(kube):
+        gitops.clear(kube, keep=_SYSTEM, progress=progress, timeout=timeout)
+        setup.token.unlink(missing_ok=True)
+        setup.unseal_key.unlink(missing_ok=True)
+        return
+    argocd.remove(kube, timeout=timeout)
     _apply_platform(kube, setup)  # an ESO that was broken is mended
     for kind in ("ClusterExternalSecret", "ExternalSecret", "PushSecret"):
         _delete_all(kube, eso.API if kind != "PushSecret" else "external-secrets.io/v1alpha1", kind)
@@ -295,6 +319,14 @@ def clean(kube: Kube, setup: Setup, *, progress: Progress, timeout: float = 60.0
     client = ready_vault(kube, setup, progress=progress)
     vault.forget(client)
     progress(f"{setup.engine.title}: removed every secret, role and policy")
+
+
+def _has_own_platform(kube: Kube) -> bool:
+    """Whether Vault and ESO here, if any, are the lab's own, and the API serves ESO's kinds."""
+    if any(gitops.has_deployed(kube, namespace=name) for name in (vault.NAMESPACE, eso.NAMESPACE)):
+        return False
+    groups = kube.request("GET", "/apis").get("groups", [])
+    return any(group["name"] == eso.GROUP for group in groups)
 
 
 def _delete_all(

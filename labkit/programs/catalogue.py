@@ -148,6 +148,14 @@ _EXTERNAL_SECRETS = GoModule(
         ("deploy/crds/bundle.yaml", "crds/bundle.yaml"),
         ("deploy/charts/external-secrets", "chart"),
     ),
+    # The one address that no flag sets: where its admission webhook listens.
+    edits=(
+        (
+            "cmd/controller/webhook.go",
+            "Port:    port,",
+            'Port:    port,\n\t\t\t\tHost:    "127.0.0.1",',
+        ),
+    ),
     disk=6 * GIGABYTE,
 )
 _VAULT = GoModule(
