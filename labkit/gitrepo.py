@@ -223,19 +223,15 @@ def mirror_external_secrets(door: Door, assets: Path) -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix="labkit-mirror-") as folder:
         tree = Path(folder)
-        shutil.copytree(
-            assets / "chart",
-            tree / "deploy" / "charts" / "external-secrets",
-            copy_function=shutil.copyfile,
-        )
+        chart = tree / "deploy" / "charts" / "external-secrets"
+        _copy(assets / "chart", chart)
+        _copy(assets / "crds", tree / "deploy" / "crds")
         # The chart names one chart that is not in it, for a provider that is not switched on;
         # Helm renders nothing without it, and would look for it on the network.
-        stub = tree / "deploy" / "charts" / "external-secrets" / "charts" / _UNUSED[0]
+        stub = chart / "charts" / _UNUSED[0]
         stub.mkdir(parents=True)
         text = "apiVersion: v2\nname: {}\nversion: {}\n".format(*_UNUSED)
         (stub / "Chart.yaml").write_text(text)
-        (tree / "deploy" / "crds").mkdir()
-        shutil.copyfile(assets / "crds" / "bundle.yaml", tree / "deploy" / "crds" / "bundle.yaml")
         for words in (
             ("init", "--quiet"),
             ("add", "--force", "."),
@@ -245,6 +241,15 @@ def mirror_external_secrets(door: Door, assets: Path) -> bool:
         ):
             _git(door, *words, folder=tree)
     return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The files alone: the folders of a Go module may not be written to."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 def _git(door: Door, *words: str, folder: Path | None = None) -> str:
