@@ -61,6 +61,8 @@ def lesson(
     else:
         scene = staging.begin(lab, found, names, progress=progress)
         progress(_opening(found))
+    if found.argocd:
+        lab.enter()  # its commands, argocd and helm, and what git needs are only there now
     session = Session(found, scene, solve=solve or os.environ.get(SOLVE) == "1")
     session.register()
     return session

@@ -34,7 +34,7 @@ def begin(
             script = lesson.render(lesson.begin, chosen)
             must_play(script, environment(lab), f"Setting up lesson {lesson.number:02}")
 
-    there = Position(lesson.number, lesson.stage, chosen)
+    there = Position(lesson.number, lesson.stage, chosen, argocd=lesson.argocd)
     lab.move_to(there, finish=finish, progress=progress)
     return Scene(lab, chosen)
 

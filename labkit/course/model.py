@@ -141,7 +141,8 @@ class Lesson:
     """One lesson.
 
     ``stage`` is how far the lab itself sets up the way from Vault to the page
-    (``position.STAGES``); ``begin`` is a script for whatever else is there at the start.
+    (``position.STAGES``), ``argocd`` whether Argo CD and a Git server are there besides;
+    ``begin`` is a script for whatever else is there at the start.
     ``names`` are what the learner's things are called unless they say otherwise; scripts
     use them literally.  ``begins_with`` and ``missing`` tell the learner what is there
     and what they are about to make.
@@ -154,6 +155,7 @@ class Lesson:
     begins_with: str
     missing: str = ""
     begin: str = ""
+    argocd: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     exercises: tuple[Exercise, ...] = ()
     quiz: Quiz = field(default_factory=lambda: Quiz(()))
