@@ -14,12 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from labkit import app as demo
-from labkit import eso, rotations, vault
+from labkit import apptree, eso, rotations, vault
 from labkit.journey import COURSE, Route
 from labkit.kube import Object, is_condition
+from labkit.position import Position
 from labkit.rotations import Circumstances, Evidence
 from labkit.snapshot import (
     App,
+    Deployed,
     LabState,
     OtherSource,
     Rotation,
@@ -56,6 +58,8 @@ class Board:
         self._problem = ""
         self._sync = ""
         self._current: int | None = None
+        self.argocd = False
+        self._deployed: dict[str, Deployed] = {}
         self._things: dict[str, dict[str, tuple[Thing, Mark]]] = {kind: {} for kind in _ORDER}
         self._raw: dict[tuple[str, str, str], Object] = {}
         self._health: Mapping[str, Any] | None = None
@@ -114,6 +118,8 @@ class Board:
             wanted |= {"vault", "health"}
         if self.is_running(self.app_pod):
             wanted.add("app")
+        if self.argocd:
+            wanted.add("Application")
         return wanted <= self._settled
 
     # -- news ------------------------------------------------------------------------------
@@ -124,16 +130,33 @@ class Board:
             self._settled.clear()
             self._health = self._app = None
             self._raw.clear()
+            self._deployed.clear()
             for kind in self._things.values():
                 kind.clear()
         if (state, problem) != (self._lab, self._problem) or (sync and sync != self._sync):
             self._lab, self._problem, self._sync = state, problem, sync or self._sync
             self.changed()
 
-    def lesson(self, number: int | None) -> None:
-        if number != self._current:
-            self._current = number
+    def place(self, here: Position) -> None:
+        """Where in the course the lab is."""
+        if (here.lesson, here.argocd) != (self._current, self.argocd):
+            self._current, self.argocd = here.lesson, here.argocd
             self.changed()
+
+    def applications(self, objects: list[Object]) -> None:
+        """These are all of Argo CD's Applications."""
+        self._deployed = {obj["metadata"]["uid"]: apptree.deployed_of(obj) for obj in objects}
+        self.settle("Application")
+        self.changed()
+
+    def application(self, change: str, obj: Object) -> None:
+        """One was ADDED, MODIFIED or DELETED."""
+        uid = obj["metadata"]["uid"]
+        if change == "DELETED":
+            self._deployed.pop(uid, None)
+        else:
+            self._deployed[uid] = apptree.deployed_of(obj)
+        self.changed()
 
     def all(self, kind: str, objects: list[Object]) -> None:
         """These are all of a kind; what was there before is gone if it is not among them."""
@@ -317,6 +340,10 @@ class Board:
             sync=self._sync,
             refresh_interval=str(spec.get("refreshInterval") or "1h") if external else "",
             current=self._current,
+            argocd=self.argocd,
+            deployed=tuple(sorted(self._deployed.values(), key=lambda each: each.app.name))
+            if self.argocd
+            else (),
             at=time.time(),
         )
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labkit import position, vault
+from labkit import argocd, position, vault
 from labkit.board import Board
 from labkit.errors import ApiError, ClusterError, LabError
 from labkit.kube import Kube, Object, Resource
@@ -41,6 +41,7 @@ async def all_of(kube: Kube, streams: Streams, paths: LabPaths, board: Board) ->
     heard = asyncio.Event()  # something that makes Vault's state doubtful
     feeds: list[Feed] = [
         *(_objects(streams, board, resource, heard) for resource in KINDS),
+        lambda: _applications(streams, board),
         lambda: _vault_log(streams, board, heard),
         lambda: _vault_health(streams, board, heard),
         lambda: _app(streams, board),
@@ -93,6 +94,23 @@ def _objects(streams: Streams, board: Board, resource: Resource, heard: asyncio.
             raise
 
     return feed
+
+
+async def _applications(streams: Streams, board: Board) -> None:
+    """What Argo CD says, in a lab that has it."""
+    await board.until(lambda: board.argocd)
+    try:
+        async with aclosing(streams.follow(argocd.APPLICATION.path(argocd.NAMESPACE))) as news:
+            async for change, objects in news:
+                if change == "ALL":
+                    board.applications(objects)
+                for obj in objects if change != "ALL" else ():
+                    board.application(change, obj)
+    except ClusterError as error:
+        if getattr(error, "status", 0) == 404:  # it is just being installed
+            board.applications([])
+            await asyncio.sleep(2.0)
+        raise
 
 
 # -- Vault ---------------------------------------------------------------------------------
@@ -206,7 +224,7 @@ async def _files(paths: LabPaths, board: Board) -> None:
         for line in audit.lines():
             board.api_line(line)
         if looks % _SELDOM == 0:
-            board.lesson(position.read(paths.position).lesson)
+            board.place(position.read(paths.position))
         if not looks:
             board.settle("files")
         looks += 1

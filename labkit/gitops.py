@@ -15,12 +15,11 @@ from pathlib import Path
 from labkit import argocd, eso, gitrepo
 from labkit.errors import ApiError
 from labkit.kube import Kube, Object, Resource, definitions, namespaces
+from labkit.things import TRACKING
 
 Progress = Callable[[str], None]
 
 PROGRAMS = ("argocd", "helm", "valkey-server")
-TRACKING = "argocd.argoproj.io/tracking-id"
-"""The annotation by which Argo CD knows what an Application has deployed."""
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _NO_FINALIZERS: Object = {"metadata": {"finalizers": None}}

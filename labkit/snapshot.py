@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from labkit import argocd
+
 Health = Literal["ok", "progressing", "bad", "unknown"]
 LabState = Literal["up", "unreachable", "stopped"]
 VaultState = Literal["open", "sealed", "new", "starting", "stopped", "missing"]
@@ -32,7 +34,8 @@ class Link:
 class Thing:
     """One object of the cluster.  ``owners`` are uids; ``message`` says the health in a
     few words; ``changed_at`` is when something about it last changed that matters (a
-    refresh that found nothing new does not)."""
+    refresh that found nothing new does not).  ``owned_by`` names the owners
+    (``ReplicaSet.apps/NAME``); ``tracking`` is what Argo CD's annotation on it says."""
 
     kind: str
     namespace: str
@@ -43,6 +46,37 @@ class Thing:
     changed_at: float
     owners: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
+    owned_by: tuple[str, ...] = ()
+    tracking: str = ""
+
+
+@dataclass(frozen=True)
+class Managed:
+    """One object that an Application manages, as Argo CD tells of it: ``sync`` is Synced,
+    OutOfSync or Unknown, ``health`` as argocd.Application has it ("" for kinds that have
+    none).  ``wave`` is its sync wave; ``is_surplus``: it is no longer in Git, and waits to
+    be pruned; ``is_hook``: it is run at a sync, and not compared."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    sync: str
+    health: str
+    message: str = ""
+    wave: int = 0
+    is_surplus: bool = False
+    is_hook: bool = False
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What one Application has Argo CD deploy: ``app`` is what is said of it as a whole,
+    ``wave`` its own sync wave, for whoever deploys Applications."""
+
+    app: argocd.Application
+    wave: int = 0
+    managed: tuple[Managed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,7 +203,8 @@ class Rotation:
 class Snapshot:
     """All of it.  ``lab`` says whether the lab runs, ``problem`` why not; the rest is then
     as it was last seen.  ``rotations`` are the last ones, newest last; ``refresh_interval``
-    is the ExternalSecret's ("" without one); ``current`` the lesson that the lab is in."""
+    is the ExternalSecret's ("" without one); ``current`` the lesson that the lab is in;
+    ``argocd``: the lab has Argo CD, and ``deployed`` is what that deploys."""
 
     name: str
     lab: LabState = "stopped"
@@ -182,6 +217,8 @@ class Snapshot:
     sync: str = ""
     refresh_interval: str = ""
     current: int | None = None
+    argocd: bool = False
+    deployed: tuple[Deployed, ...] = ()
     at: float = field(default=0.0, compare=False)
     """When it was taken: no difference by itself."""
 

@@ -6,6 +6,10 @@ from typing import Any
 
 Object = dict[str, Any]
 
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""What to accept so that only the metadata of an object, or of a list, leaves the server."""
+
 
 def condition(obj: Object | None, kind: str) -> Object | None:
     """The entry of ``status.conditions`` with that ``type``, if there is one."""

@@ -19,10 +19,9 @@ import aiohttp
 from labkit.errors import ApiError, ClusterError
 from labkit.kube._text import short
 from labkit.kube.client import Kube
-from labkit.kube.objects import Object
+from labkit.kube.objects import METADATA, METADATA_LIST, Object
 
 _JSON = "application/json"
-_METADATA = _JSON + ";as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _LONGEST = 16 << 20  # bytes of one line: an object is at most some megabytes
 
 
@@ -79,9 +78,7 @@ class Streams:
 
         Source: "Efficient detection of changes" in Kubernetes' API concepts.
         """
-        one, many = (
-            (_METADATA.format(""), _METADATA.format("List")) if metadata_only else (_JSON,) * 2
-        )
+        one, many = (METADATA, METADATA_LIST) if metadata_only else (_JSON, _JSON)
         listed = await self.get(path, accept=many)
         yield "ALL", cast("list[Object]", listed.get("items") or [])
         since = listed["metadata"]["resourceVersion"]

@@ -70,9 +70,12 @@ class Transport:
         body: object = None,
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
+        accept: str = "",
     ) -> Object:
         """One call; the decoded JSON answer.  Raises ApiError on any status ≥ 400."""
-        answer = self.raw(method, path, body=body, query=query, content_type=content_type)
+        answer = self.raw(
+            method, path, body=body, query=query, content_type=content_type, accept=accept
+        )
         return cast(Object, json.loads(answer)) if answer else {}
 
     def raw(
@@ -83,9 +86,11 @@ class Transport:
         body: object = None,
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
+        accept: str = "",
     ) -> bytes:
-        """One call; the answer's bytes (logs, metrics).  Raises ApiError on ≥ 400."""
-        response = self._send(method, path, body, query, content_type, stream=False)
+        """One call; the answer's bytes (logs, metrics), in the form that ``accept`` names if
+        it names one.  Raises ApiError on ≥ 400."""
+        response = self._send(method, path, body, query, content_type, stream=False, accept=accept)
         if response.status >= 400:
             raise _api_error(method, path, response.status, response.data)
         return response.data
@@ -121,10 +126,11 @@ class Transport:
         content_type: str,
         *,
         stream: bool,
+        accept: str = "",
         read_timeout: float | None = 30.0,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = dict(self._headers)
+        headers = dict(self._headers) | ({"Accept": accept} if accept else {})
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
