@@ -108,7 +108,7 @@ def _make_secrets(kube: Kube) -> None:
     wanted = {
         # Upstream's own installation makes the first in an init container, and the server
         # makes the key when it first starts; there is no server here.
-        "argocd-redis": {"auth": password, "requirepass.conf": f"requirepass {password}\n"},
+        "argocd-redis": {"auth": password, "valkey.conf": f"requirepass {password}\n"},
         "argocd-secret": {"server.secretkey": secrets.token_urlsafe(32)},
     }
     for name, data in wanted.items():
