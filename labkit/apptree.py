@@ -241,7 +241,15 @@ def _annotation(thing: Thing, group: str) -> str:
     if of == f"{group}/{thing.kind}:{thing.namespace}/{thing.name}":
         return f"tracked by {thing.tracking.partition(':')[0]}"
     # A Deployment's annotations are copied to its ReplicaSets: why the value names its object.
-    return f"a copy of the tracking annotation of {of.partition('/')[2].replace(':', ' ', 1)}"
+    whose = "its owner" if _tail(of) in thing.owned_by else _tail(of).replace("/", " ", 1)
+    return f"has a copy of the tracking annotation of {whose}"
+
+
+def _tail(identity: str) -> str:
+    """``apps/Deployment:demo/web`` as Thing.owned_by names it."""
+    group_kind, _, name = identity.partition(":")
+    group, _, kind = group_kind.partition("/")
+    return f"{kind_of(group, kind)}/{name.rpartition('/')[2]}"
 
 
 def _health(thing: Thing) -> str:

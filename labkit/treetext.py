@@ -103,7 +103,8 @@ def lines(trees: tuple[Tree, ...]) -> list[str]:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     ]
-    return [line.rstrip() for line in drawn] + _below(trees)
+    below = _below(trees)
+    return [line.rstrip() for line in drawn] + (["", *below] if below else [])
 
 
 def table(trees: tuple[Tree, ...]) -> str:
@@ -132,8 +133,13 @@ def _below(trees: tuple[Tree, ...]) -> list[str]:
 # -- lines ---------------------------------------------------------------------------------
 
 
-def folded(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The same siblings, many that are alike as one, named by their number."""
+def shown(nodes: tuple[Node, ...], trees: Mapping[str, Tree]) -> tuple[Node, ...]:
+    """Siblings as they are drawn: many that are alike as one, named by their number, and
+    Applications as they tell of themselves."""
+    return tuple(_as_app(node, trees) for node in _folded(nodes))
+
+
+def _folded(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     alike: dict[tuple[str, ...], list[Node]] = {}
     for node in nodes:
         if not node.below and not node.note and node.kind != APPLICATION:
@@ -148,7 +154,7 @@ def folded(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     )
 
 
-def as_app(node: Node, trees: Mapping[str, Tree]) -> Node:
+def _as_app(node: Node, trees: Mapping[str, Tree]) -> Node:
     """An Application's node as that Application tells of itself.
 
     Whoever deploys it says only whether its manifest is as in Git.
@@ -167,11 +173,11 @@ def _rows(trees: tuple[Tree, ...]) -> Iterator[_Row]:
     def draw(nodes: tuple[Node, ...], before: str) -> Iterator[_Row]:
         for node in nodes:
             is_last = node is nodes[-1]
-            below, note = folded(node.below), node.note
+            below, note = shown(node.below, by_name), node.note
             tree = by_name.get(node.name) if node.kind == APPLICATION else None
             if tree and tree.name not in drawn:
                 drawn.add(tree.name)
-                below, note = folded(tree.nodes), node.note or tree.revision
+                below, note = shown(tree.nodes, by_name), node.note or tree.revision
             yield _Row(
                 before + ("└─ " if is_last else "├─ "),
                 node.name,
@@ -180,10 +186,7 @@ def _rows(trees: tuple[Tree, ...]) -> Iterator[_Row]:
                 node.health,
                 note,
             )
-            yield from draw(
-                tuple(as_app(each, by_name) for each in below),
-                before + ("   " if is_last else "│  "),
-            )
+            yield from draw(below, before + ("   " if is_last else "│  "))
 
     # Applications that deploy each other have no root: whatever is left comes last.
     for tree in (*(tree for tree in trees if tree.is_root), *trees):
@@ -191,4 +194,4 @@ def _rows(trees: tuple[Tree, ...]) -> Iterator[_Row]:
             drawn.add(tree.name)
             app = tree.app
             yield _Row("", tree.name, APPLICATION, app.sync, app.health, tree.revision)
-            yield from draw(tuple(as_app(node, by_name) for node in folded(tree.nodes)), "")
+            yield from draw(shown(tree.nodes, by_name), "")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "access",
+    "apptree",
     "checkpoint",
     "cluster",
     "control",
@@ -31,6 +32,13 @@ def access(lab: Lab, **options: Any) -> Any:
     from labkit.views.access import show
 
     return show(lab, **options)
+
+
+def apptree(lab: Lab) -> Any:
+    """Argo CD's Applications as trees of what they deploy, live (see ``views.apptree``)."""
+    from labkit.views.apptree import show
+
+    return show(lab)
 
 
 def control(lab: Lab) -> Any:
