@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import psutil
 from labkit import host, launch, programs
 from labkit.errors import LabError
 from labkit.paths import cache_dir, state_root
+from labkit.programs.catalogue import needed_by_a_lab, needed_by_the_course
 
 _NEEDED_MEMORY = 1_200_000_000
 _NEEDED_DISK = 1_500_000_000
@@ -56,6 +57,7 @@ def examine() -> list[Finding]:
         _disk,
         _mode,
         _programs,
+        _git,
         _proxy,
         _folders,
         _labs,
@@ -104,7 +106,7 @@ def _disk() -> Finding:
             "Disk",
             "note",
             seen,
-            "Building the programs takes about 9 GB for a while; 0.8 GB stays.",
+            "Building the programs takes about 9 GB for a while; 1.2 GB stays.",
         )
     return Finding("Disk", "ok", seen)
 
@@ -120,9 +122,10 @@ def _mode() -> Finding:
     )
 
 
-def _missing() -> list[str]:
+def _missing(names: Iterable[str] = ()) -> list[str]:
+    """Which of ``names`` (none: of what every lab needs) are not here, or not as pinned."""
     missing = []
-    for name in (*launch.PROGRAMS, "external-secrets", "kubectl", "bao"):
+    for name in tuple(names) or needed_by_a_lab():
         try:
             programs.resolve(name)
         except LabError:
@@ -136,7 +139,24 @@ def _programs() -> Finding:
         return Finding(
             "Programs", "note", f"not here yet: {', '.join(missing)}", "Run `labkit programs get`."
         )
+    missing = _missing(needed_by_the_course())
+    if missing:
+        return Finding(
+            "Programs",
+            "note",
+            f"every lab's are there; lesson 07 will want {', '.join(missing)}",
+            "Run `labkit programs get` while you have time and a good network.",
+        )
     return Finding("Programs", "ok", f"all there and verified, in {cache_dir()}")
+
+
+def _git() -> Finding:
+    found = shutil.which("git")
+    if found is None:
+        return Finding(
+            "Git", "note", "git is not on PATH", "Lesson 07 needs it: install it (apt install git)."
+        )
+    return Finding("Git", "ok", found)
 
 
 def _proxy() -> Finding:
