@@ -19,6 +19,7 @@ from labkit import argocd, treetext
 from labkit.errors import ApiError
 from labkit.kube import Kube, Object
 from labkit.kube.objects import METADATA_LIST
+from labkit.markup import as_html
 from labkit.snapshot import Deployed, Health, Managed, Thing
 from labkit.things import HIDDEN, KINDS, kind_of, thing_of
 from labkit.treetext import APPLICATION, Node, Tree
@@ -55,41 +56,51 @@ class Overview:
         return self.problem or "\n".join(treetext.lines(self.trees))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        shown = treetext.table(self.trees) if self.trees else f"<p>{self.problem}</p>"
+        shown = treetext.table(self.trees) if self.trees else f"<p>{as_html(self.problem)}</p>"
         return {"text/plain": str(self), "text/html": shown}
 
 
 def look(kube: Kube, names: Iterable[str] = ()) -> Overview:
-    """Every Application (or those of these names) with its tree, as it is now.
+    """Every Application (or the one, or those, of ``names``) with its tree, as it is now.
 
     Raises ApiError when the cluster refuses.
     """
-    wanted = set(names)
+    wanted = {names} if isinstance(names, str) else set(names)
     found = _listed(kube, argocd.APPLICATION.path(argocd.NAMESPACE))
-    if found is None:
-        return Overview((), NOT_INSTALLED)
-    deployed = map(deployed_of, found)
-    chosen = [each for each in deployed if each.app.name in wanted or not wanted]
+    chosen = [deployed_of(obj) for obj in found if not wanted or obj["metadata"]["name"] in wanted]
+    if not chosen:
+        # Its kinds may still be there when it is gone: a namespace tells.
+        is_there = kube.get("v1", "Namespace", argocd.NAMESPACE) is not None
+        return Overview((), _no_such(wanted) if is_there else NOT_INSTALLED)
     things: list[Thing] = []
     for resource in KINDS:
         accept = METADATA_LIST if resource.kind == "Secret" else ""
-        for obj in _listed(kube, resource.path(), accept) or ():
+        for obj in _listed(kube, resource.path(), accept):
             if obj["metadata"].get("namespace") not in HIDDEN:
                 things.append(thing_of(resource.kind, obj))
     return overview(chosen, things)
 
 
 NOT_INSTALLED = "Argo CD is not installed here. `labkit up --argocd` adds it."
-_NONE = "There is no such Application. `kubectl get applications -A` lists all that there are."
+NOTHING = "There is no Application yet."
 
 
-def _listed(kube: Kube, path: str, accept: str = "") -> list[Object] | None:
-    """The objects of a collection; None where the cluster does not serve their kind."""
+def _no_such(names: set[str]) -> str:
+    if not names:
+        return NOTHING
+    return (
+        f"There is no Application {' or '.join(sorted(names))}. "
+        "`kubectl get applications -A` lists all that there are."
+    )
+
+
+def _listed(kube: Kube, path: str, accept: str = "") -> list[Object]:
+    """The objects of a collection; none where the cluster does not serve their kind."""
     try:
         found: list[Object] = kube.request("GET", path, accept=accept).get("items") or []
     except ApiError as error:
         if error.status == 404:
-            return None
+            return []
         raise
     return found
 
@@ -147,7 +158,7 @@ def overview(found: Iterable[Deployed], things: Iterable[Thing]) -> Overview:
         for each in deployed
     ]
     trees.sort(key=lambda tree: (not tree.is_root, tree.wave, tree.name))
-    return Overview(tuple(trees), "" if trees else _NONE)
+    return Overview(tuple(trees), "" if trees else NOTHING)
 
 
 _Owner = tuple[str, str]  # a namespace, and kind and name as Thing.owned_by has them
@@ -241,8 +252,8 @@ def _annotation(thing: Thing, group: str) -> str:
     if of == f"{group}/{thing.kind}:{thing.namespace}/{thing.name}":
         return f"tracked by {thing.tracking.partition(':')[0]}"
     # A Deployment's annotations are copied to its ReplicaSets: why the value names its object.
-    whose = "its owner" if _tail(of) in thing.owned_by else _tail(of).replace("/", " ", 1)
-    return f"has a copy of the tracking annotation of {whose}"
+    whose = "its owner" if _tail(of) in thing.owned_by else _tail(of)
+    return f"tracking-id copied from {whose}"
 
 
 def _tail(identity: str) -> str:

@@ -25,7 +25,6 @@ from labkit.views.following import Following, one
 _LONG = 12
 """A tree of more lines than this is folded at first, when all is well."""
 _STOPPED = "The lab is stopped. `labkit up` starts it."
-_NOTHING = "There is no Application yet."
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def overview_of(seen: Snapshot) -> Overview:
         return found
     if seen.lab != "up":
         return replace(found, problem=seen.problem or _STOPPED)
-    return replace(found, problem=_NOTHING if seen.argocd else apptree.NOT_INSTALLED)
+    return found if seen.argocd else replace(found, problem=apptree.NOT_INSTALLED)
 
 
 def state_of(seen: Snapshot, told: Mapping[str, Told]) -> dict[str, Any]:
