@@ -161,6 +161,7 @@ def run_scan(
     found = searcher.in_files(path) + searcher.in_git(path if path.is_dir() else path.parent)
     if with_lab:
         found += searcher.in_files(lab.paths.root, skip=scan.KEPT_BY_DESIGN)
+        found += searcher.in_git(lab.paths.platform)
         found += searcher.in_processes()
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))

@@ -40,8 +40,9 @@ _SKIPPED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruf
 KEPT_BY_DESIGN = {
     "etcd": "Kubernetes keeps its Secrets there",
     "node/pods": "Secrets mounted into pods: the files that applications read",
-    "vault-token": "the root token, 0600",
+    "vault-token": "the root token, or the administrator's, 0600",
     "vault-unseal-key": "the key share, 0600",
+    "git-credentials": "the Git server's password, as git keeps it, 0600",
     "proxy-url": "the network's credential, 0600",
     "kubeconfig": "the learner's own credential, 0600",
     "pki": "private keys, 0600",
