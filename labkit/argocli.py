@@ -26,13 +26,15 @@ def write(folder: Path, program: Path, kubeconfig: Path) -> Path:
     make_private_dir(folder)
     context = folder / "argocd.kubeconfig"
     write_private(context, json.dumps(_context_of(kubeconfig), indent=2) + "\n")
+    # It leaves what it compared in temporary files: they end with the lab.
+    temporary = make_private_dir(folder / "tmp")
     script = folder / "argocd"
     write_private(
         script,
         "#!/bin/sh\n"
         f"KUBECONFIG={shlex.quote(str(context))}:{shlex.quote(str(kubeconfig))}"
-        ' ARGOCD_OPTS="--core $ARGOCD_OPTS"\n'
-        "export KUBECONFIG ARGOCD_OPTS\n"
+        f' ARGOCD_OPTS="--core $ARGOCD_OPTS" TMPDIR={shlex.quote(str(temporary))}\n'
+        "export KUBECONFIG ARGOCD_OPTS TMPDIR\n"
         f'exec {shlex.quote(str(program))} "$@"\n',
     )
     script.chmod(0o700)
