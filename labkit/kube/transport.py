@@ -102,7 +102,14 @@ class Transport:
 
         ``idle`` is how many seconds of silence end it (None: never).
         """
-        response = self._send("GET", path, None, query, "", stream=True, read_timeout=idle)
+        try:
+            response = self._send("GET", path, None, query, "", stream=True, read_timeout=idle)
+        except ClusterError as error:
+            if idle is not None and isinstance(
+                error.__cause__, urllib3.exceptions.ReadTimeoutError
+            ):
+                return  # a busy server's silence, before its first line
+            raise
         try:
             if response.status >= 400:
                 raise _api_error("GET", path, response.status, response.read())
