@@ -155,7 +155,9 @@ def read(obj: Object) -> Application:
 
 def _message(status: Object, operation: Object) -> str:
     """Argo CD says why in many places; the first that says it, on one line."""
-    said = [str(each.get("message", "")) for each in status.get("conditions") or ()]
+    conditions = status.get("conditions") or ()
+    # That a sync failed is said by what failed in it, and more clearly.
+    said = [str(each.get("message", "")) for each in conditions if each["type"] != "SyncError"]
     if operation.get("phase") in ("Failed", "Error", "Running"):
         results = (operation.get("syncResult") or {}).get("resources") or ()
         said += [
@@ -170,6 +172,7 @@ def _message(status: Object, operation: Object) -> str:
         for each in status.get("resources") or ()
         if (each.get("health") or {}).get("status") == "Degraded" and each["health"].get("message")
     ]
+    said += [str(each.get("message", "")) for each in conditions]
     return " ".join(next(filter(None, said), "").split())
 
 
