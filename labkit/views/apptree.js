@@ -62,9 +62,25 @@ function branch(first) {
   return { node, update };
 }
 
+/** Sync and health of everything by its name. */
+function states(apps) {
+  const found = new Map();
+  const add = (app, nodes) => {
+    for (const each of nodes) {
+      found.set(`${app}/${each.key}`, [`${each.kind} ${each.name}`, each.sync, each.health]);
+      add(app, each.below);
+    }
+  };
+  for (const app of apps) {
+    found.set(app.name, [`Application ${app.name}`, app.sync, app.health]);
+    add(app.name, app.nodes);
+  }
+  return found;
+}
+
 function render({ model, el }) {
   const cards = new Map();
-  let before = null; // what was announced last
+  let said = states(model.get("state").apps); // what is there already is no news
   let announcing = 0;
 
   const summary = make("p", { class: "lk-summary" });
@@ -79,7 +95,7 @@ function render({ model, el }) {
     const name = first.name;
     const sync = make("span"), health = make("span");
     const message = make("p", { class: "lk-message" });
-    const told = make("p", { class: "lk-told" });
+    const told = make("p", { class: "lk-told", "aria-live": "polite" });
     const count = make("summary");
     const tree = make("ul", { class: "lk-tree", "aria-label": `What ${name} deploys` });
     const parts = new Map();
@@ -133,38 +149,20 @@ function render({ model, el }) {
     return { node, update, show };
   }
 
-  function say(words) {
-    clearTimeout(announcing);
-    announcing = setTimeout(() => { live.textContent = words; }, CALM);
-  }
+  const say = (words) => { live.textContent = words; };
 
-  /** Sync and health of everything by its name. */
-  function states(apps) {
-    const found = new Map();
-    const add = (app, nodes) => {
-      for (const each of nodes) {
-        found.set(`${app}/${each.key}`, [`${each.kind} ${each.name}`, each.sync, each.health]);
-        add(app, each.below);
-      }
+  // What changed since it was last said; a burst becomes one announcement.
+  function announce() {
+    announcing = 0;
+    const now = states(model.get("state").apps);
+    const isNews = ([key, [, sync, health]]) => {
+      const was = said.get(key);
+      return was ? was[1] !== sync || was[2] !== health : !key.includes("/"); // a new Application
     };
-    for (const app of apps) {
-      found.set(app.name, [`Application ${app.name}`, app.sync, app.health]);
-      add(app.name, app.nodes);
-    }
-    return found;
-  }
-
-  function announce(apps) {
-    const now = states(apps);
-    const changed = [...now].filter(([key, [, sync, health]]) => {
-      const was = before?.get(key);
-      return was ? was[1] !== sync || was[2] !== health : before && !key.includes("/"); // a new Application
-    });
-    before = now;
-    const told = changed.map(([, [title, sync, health]]) => `${title}: ${[sync, health].filter(Boolean).join(", ")}.`);
-    // Applications come first, and then what is in them.
-    const order = changed.map(([key], i) => [key.includes("/"), told[i]]).sort((a, b) => a[0] - b[0]).map(([, words]) => words);
-    if (order.length) say(order.length > 3 ? `${order.length} changes of sync or health. ${order.slice(0, 2).join(" ")}` : order.join(" "));
+    const told = [...now].filter(isNews).sort(([a], [b]) => a.includes("/") - b.includes("/")) // Applications first
+      .map(([, [title, sync, health]]) => `${title}: ${[sync, health].filter(Boolean).join(", ")}.`);
+    said = now;
+    if (told.length) say(told.length > 3 ? `${told.length} changes of sync or health. ${told.slice(0, 2).join(" ")}` : told.join(" "));
   }
 
   function update() {
@@ -172,7 +170,7 @@ function render({ model, el }) {
     set(summary, words);
     set(legend, meaning);
     keep(list, cards, apps, "name", card);
-    announce(apps);
+    announcing ||= setTimeout(announce, CALM);
   }
 
   function answered(message) {
