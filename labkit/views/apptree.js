@@ -67,14 +67,13 @@ function states(apps) {
   const found = new Map();
   const add = (app, nodes) => {
     for (const each of nodes) {
-      found.set(`${app}/${each.key}`, [`${each.kind} ${each.name}`, each.sync, each.health]);
+      const isCard = each.kind === "Application" && found.has(each.name);
+      if (!isCard) found.set(`${app}/${each.key}`, [`${each.kind} ${each.name}`, each.sync, each.health]);
       add(app, each.below);
     }
   };
-  for (const app of apps) {
-    found.set(app.name, [`Application ${app.name}`, app.sync, app.health]);
-    add(app.name, app.nodes);
-  }
+  for (const app of apps) found.set(app.name, [`Application ${app.name}`, app.sync, app.health]);
+  for (const app of apps) add(app.name, app.nodes);
   return found;
 }
 

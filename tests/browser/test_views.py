@@ -17,7 +17,7 @@ from labkit.app import restarts
 from labkit.lab import Lab
 
 Open = Callable[..., Page]
-NAMES = ("page", "journey", "control", "access", "cluster", "volume")
+NAMES = ("page", "journey", "control", "access", "cluster", "volume", "apptree")
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 BEGIN = "import labkit\nfrom labkit import views\nlab = labkit.start(progress=lambda _: None)"
