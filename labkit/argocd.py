@@ -130,7 +130,7 @@ def _make_secrets(kube: Kube) -> None:
 def applications(kube: Kube) -> list[Application]:
     """Every Application, by name; none where Argo CD is not installed."""
     try:
-        found = kube.list(API, "Application", NAMESPACE)
+        found = kube.request("GET", APPLICATION.path(NAMESPACE)).get("items", [])
     except ApiError as error:
         if error.status == 404:
             return []
