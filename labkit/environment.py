@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import gitconfig, gitrepo, position, vault
-from labkit.paths import LabPaths
+from labkit.paths import LabPaths, manifest
 
 _LOCAL = ("127.0.0.1", "localhost")
 
@@ -71,6 +71,7 @@ def variables(
         found += [Variable(name, value) for name, value in own.items()]
     if position.read(paths.position).argocd:
         found.append(Variable("PLATFORM", str(paths.platform)))
+        found.append(Variable("MANIFESTS", str(manifest(""))))
     return [*found, Variable("LABKIT_LAB", paths.name)]
 
 

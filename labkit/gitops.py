@@ -20,6 +20,8 @@ from labkit.things import TRACKING
 Progress = Callable[[str], None]
 
 PROGRAMS = ("argocd", "helm", "valkey-server")
+_LABEL = "app.kubernetes.io/instance"
+"""Argo CD's mark where somebody has told it to track by label, as lesson 07 does."""
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _NO_FINALIZERS: Object = {"metadata": {"finalizers": None}}
@@ -100,7 +102,8 @@ def clear(kube: Kube, *, keep: set[str], progress: Progress, timeout: float = 60
 
 
 def _is_tracked(obj: Object) -> bool:
-    return TRACKING in (obj["metadata"].get("annotations") or {})
+    meta = obj["metadata"]
+    return TRACKING in (meta.get("annotations") or {}) or _LABEL in (meta.get("labels") or {})
 
 
 def _leads_into(configuration: Object, names: set[str]) -> bool:

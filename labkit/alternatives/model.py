@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from labkit.markup import as_html
 
@@ -107,6 +108,10 @@ class Comparison:
                 for mark, text in answer.notes(was_run=self.was_run):
                     lines += _wrapped(f"[{mark}] {text}", "      ", "        ")
         return "\n".join([*lines, "", *_wrapped(FOOTNOTE, "", "")])
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """For notebooks: the same text beside the table."""
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         """A table with a column for each way.

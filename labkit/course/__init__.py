@@ -9,11 +9,12 @@ from labkit.course.lesson_03 import LESSON as _03
 from labkit.course.lesson_04 import LESSON as _04
 from labkit.course.lesson_05 import LESSON as _05
 from labkit.course.lesson_06 import LESSON as _06
+from labkit.course.lesson_07 import LESSON as _07
 from labkit.course.lesson_08 import LESSON as _08
 from labkit.course.model import Lesson
 from labkit.errors import UsageError
 
-LESSONS: tuple[Lesson, ...] = (_00, _01, _02, _03, _04, _05, _06, _08)
+LESSONS: tuple[Lesson, ...] = (_00, _01, _02, _03, _04, _05, _06, _07, _08)
 
 
 def find(number: int) -> Lesson:
