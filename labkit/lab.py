@@ -130,6 +130,8 @@ def _bring_up_workloads(
     running = _check_engine(lab, wanted)
     setup = lab.setup_for(running or needed)
     here = lab.position
+    if here.argocd:  # a Git server whose pod was replaced has lost what the lab itself put there
+        gitops.provide(lab.api, setup.gitops(), progress=progress)
     if here.lesson is None:
         if not running or not workloads.is_up(lab.api, here):
             workloads.bring_up(lab.api, setup, position=here, progress=progress)
