@@ -7,6 +7,7 @@ up a deletion (admission webhooks, finalizers), then the rest.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -123,11 +124,20 @@ def _objects_of_eso(kube: Kube) -> Iterator[tuple[Resource, Object]]:
             if "/" in entry["name"]:
                 continue
             resource = Resource(version, entry["kind"], entry["name"], entry["namespaced"])
-            try:
-                items = kube.list(version, entry["kind"])
-            except ApiError as error:  # its CRD is just being removed
-                if error.status != 404:
-                    raise
-                continue
-            for obj in items:
+            for obj in _listed(kube, version, entry["kind"]):
                 yield resource, obj
+
+
+def _listed(kube: Kube, version: str, kind: str, *, timeout: float = 15.0) -> list[Object]:
+    """Objects of a kind; none when its CRD is just being removed."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return kube.list(version, kind)
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            # 429: its CRD is so new that the API server is still making room for it.
+            if error.status != 429 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

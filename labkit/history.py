@@ -61,6 +61,8 @@ def scan(folder: Path | str) -> Scanned:
     with tempfile.TemporaryDirectory(prefix="labkit-history-") as place:
         for commit in subjects:
             (Path(place) / commit).mkdir()
+            if not _git(folder, "ls-tree", commit):
+                continue  # no file in it, and such an archive is none for tarfile
             with tarfile.open(fileobj=io.BytesIO(_git(folder, "archive", commit))) as tar:
                 tar.extractall(Path(place) / commit, filter="data")
         results = _detect(Path(place))

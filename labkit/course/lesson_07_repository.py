@@ -31,8 +31,10 @@ OWN_URL = gitrepo.url(gitrepo.PLATFORM)
 _TIMEOUT = 60.0  # seconds for git
 
 LOGIN = """\
-export BAO_TOKEN="$(kubectl -n vault create token vault-admin --audience=vault |
-    bao write -field=token auth/kubernetes/login role=admin jwt=-)"
+export BAO_TOKEN="$(
+    kubectl -n vault create token vault-admin --audience=vault |
+        bao write -field=token auth/kubernetes/login role=admin jwt=-
+)"
 """
 """Sign in to the Vault from Git, which has no root token: Kubernetes says who may."""
 NOT_DEPLOYED = "Bring the platform up first: that is the exercise before, lesson.solve('bring-up')."
