@@ -180,15 +180,16 @@ git clone --quiet {OWN_URL} "$PLATFORM"
 """
 
 
-ARRIVED = f"""\
-for name in {ROOT} {SHOP}; do
-    kubectl -n {argocd.NAMESPACE} wait application/$name --timeout=60s \\
+def arrived(*names: str) -> str:
+    """The lines that wait until these Applications are what the clone's newest commit says."""
+    return f"""\
+for name in {" ".join(names)}; do
+    kubectl -n {argocd.NAMESPACE} wait application/$name --timeout=100s \\
         --for=jsonpath='{{.status.sync.revision}}'="$(git rev-parse HEAD)"
     kubectl -n {argocd.NAMESPACE} wait application/$name --timeout=60s \\
         --for=jsonpath='{{.status.sync.status}}'=Synced
 done
 """
-"""The lines that wait until Argo CD has done what the clone's newest commit says."""
 
 
 def edited(edit: str, message: str, file: str = SHOP_FILE) -> str:

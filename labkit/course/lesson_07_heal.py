@@ -9,9 +9,10 @@ import time
 
 from labkit import app, eso
 from labkit.checks import Finding, Scene, expects, met, not_yet
-from labkit.course.lesson_07_bring_up import ARRIVED, committed
+from labkit.course.lesson_07_bring_up import arrived, committed
 from labkit.course.lesson_07_repository import (
     NOT_DEPLOYED,
+    ROOT,
     SHOP,
     SHOP_FILE,
     application,
@@ -118,7 +119,7 @@ HEAL = Exercise(
 cd "$PLATFORM"
 sed -i 's/selfHeal: false/selfHeal: true/' {SHOP_FILE}
 {committed("What is changed by hand is put back")}\
-{ARRIVED}""",
+{arrived(ROOT, SHOP)}""",
     undo=_OFF,
     start=f"""\
 # The file is $PLATFORM/{SHOP_FILE}: look at its syncPolicy (cat, or the file browser).
@@ -150,7 +151,7 @@ cat >> {SHOP_FILE} <<'YAML'
       kind: ExternalSecret
       jsonPointers: [/spec/refreshInterval]
 YAML
-{committed("Quiet, please")}{ARRIVED}""",
+{committed("Quiet, please")}{arrived(ROOT, SHOP)}""",
             is_put_back,
             "ignoreDifferences",
         ),

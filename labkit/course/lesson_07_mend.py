@@ -9,7 +9,7 @@ from __future__ import annotations
 from labkit import app
 from labkit.checks import Finding, Scene, expects, met, not_yet
 from labkit.course.lesson_04_looks import events_of, sync_of
-from labkit.course.lesson_07_bring_up import ARRIVED, edited
+from labkit.course.lesson_07_bring_up import arrived, edited
 from labkit.course.lesson_07_repository import (
     NOT_DEPLOYED,
     SHOP,
@@ -94,14 +94,13 @@ cd "$PLATFORM"
 if ! git log --format=%s | grep -qx '{SUBJECT}'; then
     sed -i 's/{{{{ .password }}}}/{{{{ .{_WRONG} }}}}/' {TEMPLATE_FILE}
     git commit --quiet --all --message '{SUBJECT}'
-    git push --quiet
 fi
 # The last commit of that name is taken back by a new one.
 if grep -q '{_WRONG}' {TEMPLATE_FILE}; then
     git revert --no-edit "$(git log -1 --format=%h --grep='^{SUBJECT}$')" > /dev/null
 fi
 git push --quiet
-{ARRIVED}""",
+{arrived(SHOP)}""",
     undo=f"""\
 [ -d "$PLATFORM"/shop ] || exit 0
 cd "$PLATFORM"
