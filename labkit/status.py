@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import hvac
 import psutil
@@ -52,6 +52,10 @@ def of(name: str) -> dict[str, Any]:
     try:
         kube = Kube.from_kubeconfig(paths.kubeconfig)
         found["app"]["url"] = app.address(kube) or None
+        if not here.has("vault"):  # what there is of it comes from the learner's Git
+            found["ready"] = workloads.is_up(kube, here)
+            found["vault"]["version"] = _version_of_vault(kube)
+            return found if found["ready"] else _with_mend(found, "up")
         health = vault.health(vault.open_client(kube))
         found["vault"]["version"] = health.get("version")
         if health.get("sealed"):
@@ -64,11 +68,20 @@ def of(name: str) -> dict[str, Any]:
             found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
-    if not found["ready"]:
-        mend = "up" if here.lesson is None else f"lesson {here.lesson}"
-        problem = str(found.get("problem") or "something of it is missing").rstrip(".")
-        found["problem"] = f"{problem}. `labkit {mend}{_option(name)}` mends it."
-    return found
+    mend = "up" if here.lesson is None else f"lesson {here.lesson}"
+    return found if found["ready"] else _with_mend(found, mend)
+
+
+def _version_of_vault(kube: Kube) -> str | None:
+    try:
+        return cast("str | None", vault.health(vault.open_client(kube)).get("version"))
+    except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError):
+        return None
+
+
+def _with_mend(found: dict[str, Any], mend: str) -> dict[str, Any]:
+    problem = str(found.get("problem") or "something of it is missing").rstrip(".")
+    return {**found, "problem": f"{problem}. `labkit {mend}{_option(found['name'])}` mends it."}
 
 
 def _option(name: str) -> str:
@@ -83,9 +96,10 @@ def as_text(found: dict[str, Any]) -> str:
     if found.get("problem"):
         lines.append(f"  {found['problem']}")
     if found["programs"]:
+        version = found["vault"]["version"] or "no answer"
         lines += [
             f"  App:        {found['app']['url'] or 'not deployed'}",
-            f"  Vault:      {found['vault']['address']} ({found['vault']['version']})",
+            f"  Vault:      {found['vault']['address']} ({version})",
             f"  Kubeconfig: {found['kubeconfig']}",
             f"  Secrets reach files in sync mode {found['sync']}; volumes by {found['mode']}",
             "",
