@@ -33,6 +33,8 @@ SHOWN_ON_PURPOSE = frozenset(
     {"username", "user", "url", "host", "port", "db_user", "db_con", "cache-host", "motto"}
 )
 """Fields of the course's secrets that lessons show: user names and addresses."""
+_PUBLIC = frozenset({"ca.crt", "tls.crt"})
+"""Certificates: they stand beside their keys in Secrets, and are shown to whoever connects."""
 _SHORTEST = 6  # characters; less is found everywhere
 _LARGEST_FILE = 64_000_000  # bytes
 _SKIPPED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache"}
@@ -178,7 +180,7 @@ def _in_cluster(kube: Kube) -> Iterator[Needle]:
         where = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
         for key, coded in (secret.get("data") or {}).items():
             text = base64.b64decode(coded).decode(errors="replace")
-            if key not in SHOWN_ON_PURPOSE:
+            if key not in SHOWN_ON_PURPOSE | _PUBLIC:
                 yield from _of(f"{key} of the Secret {where}", text)
 
 
