@@ -33,8 +33,8 @@ SHOWN_ON_PURPOSE = frozenset(
     {"username", "user", "url", "host", "port", "db_user", "db_con", "cache-host", "motto"}
 )
 """Fields of the course's secrets that lessons show: user names and addresses."""
-_PUBLIC = frozenset({"ca.crt", "tls.crt"})
-"""Certificates: they stand beside their keys in Secrets, and are shown to whoever connects."""
+_PUBLIC = frozenset({"ca.crt", "tls.crt", "admin.passwordMtime"})
+"""Certificates, which stand beside their keys and are shown to whoever connects; a date."""
 _SHORTEST = 6  # characters; less is found everywhere
 _LARGEST_FILE = 64_000_000  # bytes
 _SKIPPED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache"}
