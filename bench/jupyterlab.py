@@ -180,8 +180,12 @@ class Page:
         self.run(START)
 
     def run_all(self, *, timeout: float = 240) -> None:
+        # On a busy machine a moment may pass before the first of them begins.
+        self.tab.locator(f"{_PANEL} .jp-InputPrompt").first.scroll_into_view_if_needed()
+        begun = "els => els.some(el => /\\[(\\*|[0-9]+)\\]/.test(el.textContent))"
         self.menu("Run", "Run All Cells")
-        self.tab.wait_for_timeout(500)
+        prompts = self.tab.locator(f"{_PANEL} .jp-CodeCell .jp-InputPrompt")
+        _until(lambda: bool(prompts.evaluate_all(begun)), 60)
         self.wait_idle(timeout=timeout)
 
     def restart_kernel(self) -> None:
