@@ -18,7 +18,7 @@ import psutil
 import typer
 from rich.console import Console
 
-from bench import crowd, footprint, latency, planes, sandbox, starting
+from bench import crowd, footprint, gitops, latency, planes, sandbox, starting
 from bench.results import Measure, as_table
 from labkit import programs
 from labkit.errors import LabError, UsageError
@@ -104,6 +104,14 @@ BENCHES = (
         "reset",
         "reset",
         lambda lab, quick, say: starting.measure_reset(_lab(lab).name, 1 if quick else 3, say),
+        wants_lab=True,
+    ),
+    Bench(
+        "gitops",
+        "Argo CD: first sync, push to page and to green, memory and idle processor time",
+        lambda lab, quick, say: gitops.measure(
+            _lab(lab), 1 if quick else 3, 3 if quick else 10, 20 if quick else 60, say
+        ),
         wants_lab=True,
     ),
     Bench("crowd", "8 labs side by side", lambda _, quick, say: crowd.measure(8, say)),

@@ -18,7 +18,7 @@ from labkit import host
 from labkit.errors import LabError
 from labkit.lab import Lab
 
-_MIB = 2**20
+MIB = 2**20
 _SETTLE = 15.0
 """Seconds after `up` before a lab counts as idle: caches are filled, leases are taken."""
 
@@ -31,7 +31,7 @@ def measure(lab: Lab, windows: int, seconds: float, say: Say) -> list[Measure]:
         shares.append(_cpu_shares(lab, seconds))
         each = ", ".join(f"{name} {share:.1f}" for name, share in shares[-1].items())
         say(f"idle: {sum(shares[-1].values()):.1f} %: {each}")
-    memory = {name: pss / _MIB for name, pss in memory_of(lab).items()}
+    memory = {name: pss / MIB for name, pss in memory_of(lab).items()}
     say("memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()))
     return [
         Measure(
@@ -112,4 +112,5 @@ def name_of(pid: int) -> str:
         return module.removeprefix("labkit.").replace("_", " ")
     if any(word.endswith("node/launch.py") for word in argv[:6]):
         return "launchers"
-    return Path(argv[0]).name
+    # Some programs write more than their name there (Valkey: its address).
+    return Path(argv[0].partition(" ")[0]).name

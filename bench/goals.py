@@ -48,6 +48,9 @@ GOALS = {
         Goal("many-600", "median", 20.0, elsewhere="3-4 min in ESO's issues"),
         Goal("pixel-share", "p95", 0.1),
         Goal("views-cpu", "median", 2.0),
+        Goal("gitops-install", "median", 5.0),
+        Goal("gitops-push", "median", 2.0, elsewhere="Argo CD asks Git every 3 min by default"),
+        Goal("gitops-memory", "median", 300.0),
         Goal("crowd", "median", 8.0, at_least=True),
     )
 }  # fmt: skip
