@@ -32,6 +32,7 @@ def write(folder: Path, program: Path, kubeconfig: Path) -> Path:
     write_private(
         script,
         "#!/bin/sh\n"
+        "umask 077\n"
         f"KUBECONFIG={shlex.quote(str(context))}:{shlex.quote(str(kubeconfig))}"
         f' ARGOCD_OPTS="--core $ARGOCD_OPTS" TMPDIR={shlex.quote(str(temporary))}\n'
         "export KUBECONFIG ARGOCD_OPTS TMPDIR\n"
