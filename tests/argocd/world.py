@@ -30,7 +30,7 @@ from labkit.position import Position
 LESSON = Position(7, "bare", argocd=True)
 """What lesson 07 begins with: a cluster with Argo CD and an empty Git repository."""
 APPLICATIONS = ("external-secrets", "external-secrets-crds", "platform", "shop", "store", "vault")
-PATIENCE = 90.0  # seconds; two cores may be busy with other labs
+PATIENCE = 240.0  # seconds: twenty are the chart's own, and a machine may be busy
 
 
 class World:
