@@ -152,16 +152,21 @@ def _push_to_synced(lab: Lab, turn: int) -> float:
     lines = [line for line in file.read_text().splitlines(keepends=True) if "turn:" not in line]
     file.write_text("".join([*lines, f'    turn: "{turn}"\n']))  # below annotations
     _play(lab, f'cd "$PLATFORM" && git commit -qam "Turn {turn}"')
+    head = must_play('git -C "$PLATFORM" rev-parse HEAD', environment(lab), "A step").output.strip()
+    variables = environment(lab)
     began = time.monotonic()
-    _play(lab, 'cd "$PLATFORM" && git push -q')
+    must_play('cd "$PLATFORM" && git push -q', variables, "The push")
 
-    def is_applied() -> bool:
-        found = lab.api.get("v1", "Namespace", app.NAMESPACE)
-        notes = ((found or {}).get("metadata") or {}).get("annotations") or {}
-        return notes.get("turn") == str(turn)
+    def is_synced() -> bool:
+        found = lab.api.get(argocd.API, "Application", "shop", argocd.NAMESPACE)
+        if found is None:
+            return False
+        seen = argocd.read(found)
+        operation = found["status"].get("operationState") or {}
+        applied = (operation.get("syncResult") or {}).get("revision") == head
+        return seen.is_green and seen.revision == head and applied and seen.phase == "Succeeded"
 
-    until(is_applied, what="the change is in the cluster", limit=_LIMIT, pause=0.02)
-    argocd.wait(lab.api, ["shop"], timeout=_LIMIT)
+    until(is_synced, what="the change is applied", limit=_LIMIT, pause=0.02)
     took = time.monotonic() - began
     argocd.wait(lab.api, timeout=_LIMIT)
     return took
