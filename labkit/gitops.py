@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 
 PROGRAMS = ("argocd", "helm", "valkey-server")
 _LABEL = "app.kubernetes.io/instance"
-"""Argo CD's mark where somebody has told it to track by label, as lesson 07 does."""
+"""Argo CD's mark where somebody has told it to track by label."""
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _NO_FINALIZERS: Object = {"metadata": {"finalizers": None}}
