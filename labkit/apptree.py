@@ -24,7 +24,6 @@ from labkit.snapshot import Deployed, Health, Managed, Thing
 from labkit.things import HIDDEN, KINDS, kind_of, thing_of
 from labkit.treetext import APPLICATION, Node, Tree
 
-WAVE = "argocd.argoproj.io/sync-wave"
 _HEALTH: Mapping[Health, str] = {
     "ok": "Healthy",
     "progressing": "Progressing",
@@ -112,7 +111,7 @@ def deployed_of(obj: Object) -> Deployed:
         key=lambda each: (each.wave, each.kind, each.namespace, each.name),
     )
     notes = obj["metadata"].get("annotations") or {}
-    return Deployed(argocd.read(obj), _whole(notes.get(WAVE)), tuple(managed))
+    return Deployed(argocd.read(obj), _whole(notes.get(argocd.WAVE)), tuple(managed))
 
 
 def _managed(entry: Object) -> Managed:

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import ApiError, WaitTimeout
-from labkit.kube import Kube, Object, Resource, definitions, load_manifests, namespaces
+from labkit.kube import (
+    Kube,
+    Object,
+    Resource,
+    definitions,
+    has_ready_pod,
+    load_manifests,
+    namespaces,
+)
 from labkit.paths import manifest
 
 NAMESPACE = "argocd"
@@ -23,6 +31,7 @@ GROUP = "argoproj.io"
 API = f"{GROUP}/v1alpha1"
 APPLICATION = Resource(API, "Application", "applications", True)
 REFRESH = "argocd.argoproj.io/refresh"
+WAVE = "argocd.argoproj.io/sync-wave"
 _WORKLOADS = (
     ("Deployment", "argocd-redis"),
     ("Deployment", "argocd-repo-server"),
@@ -81,7 +90,7 @@ def install(kube: Kube, crds: Path, *, timeout: float = 120.0) -> bool:
             kube.resource("apps/v1", kind),
             name,
             NAMESPACE,
-            _has_ready_pod,
+            has_ready_pod,
             awaited="ready",
             timeout=timeout,
         )
@@ -92,14 +101,10 @@ def is_ready(kube: Kube) -> bool:
     """Whether every part of Argo CD has a pod that is ready."""
     try:
         return all(
-            _has_ready_pod(kube.get("apps/v1", kind, name, NAMESPACE)) for kind, name in _WORKLOADS
+            has_ready_pod(kube.get("apps/v1", kind, name, NAMESPACE)) for kind, name in _WORKLOADS
         )
     except ApiError:
         return False
-
-
-def _has_ready_pod(workload: Object | None) -> bool:
-    return bool(((workload or {}).get("status") or {}).get("readyReplicas"))
 
 
 def _make_secrets(kube: Kube) -> None:
@@ -228,14 +233,9 @@ def remove(kube: Kube, *, timeout: float = 60.0) -> None:
         return
     for kind, name in _WORKLOADS:
         kube.delete("apps/v1", kind, name, NAMESPACE)
-    for app in kube.list(API, "Application", NAMESPACE) if _is_served(kube) else ():
+    for app in kube.list(API, "Application", NAMESPACE) if kube.serves(GROUP) else ():
         # Its controller is gone, and would only have pruned what is taken away anyhow.
         name = app["metadata"]["name"]
         kube.patch(API, "Application", name, {"metadata": {"finalizers": None}}, NAMESPACE)
         kube.delete(API, "Application", name, NAMESPACE)
     namespaces.remove(kube, NAMESPACE, timeout=timeout)
-
-
-def _is_served(kube: Kube) -> bool:
-    groups = kube.request("GET", "/apis").get("groups", [])
-    return any(group["name"] == GROUP for group in groups)

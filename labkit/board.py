@@ -16,7 +16,7 @@ from typing import Any
 from labkit import app as demo
 from labkit import apptree, eso, rotations, vault
 from labkit.journey import COURSE, Route
-from labkit.kube import Object, is_condition
+from labkit.kube import Object, has_ready_pod, is_condition
 from labkit.position import Position
 from labkit.rotations import Circumstances, Evidence
 from labkit.snapshot import (
@@ -459,7 +459,7 @@ class Board:
                 sync=self._sync,
                 vault=self._vault(),
                 external=self.external,
-                operator=bool(((operator or {}).get("status") or {}).get("readyReplicas")),
+                operator=has_ready_pod(operator),
                 able_since=self._able_since,
                 pod_uid=pod["metadata"]["uid"] if pod else "",
                 mounted=self._is_mounted(),

@@ -11,7 +11,6 @@ import base64
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,9 +20,9 @@ from urllib.parse import unquote, urlsplit
 
 import urllib3
 
-from labkit import gitconfig
+from labkit import git, gitconfig
 from labkit.errors import ApiError, LabError, WaitTimeout
-from labkit.kube import Kube, Object, load_manifests
+from labkit.kube import Kube, Object, has_ready_pod, load_manifests
 from labkit.paths import manifest, write_private
 
 NAMESPACE = "git"
@@ -40,7 +39,6 @@ _ARGOCD = "argocd"
 _NOBODY = "External Secrets"
 _LONG_AGO = "2025-01-01T00:00:00+0000"
 """Fixed, so that the mirror's commit has the same name in every lab."""
-_GIT_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -96,20 +94,16 @@ def install(kube: Kube, door: Door, *, with_argocd: bool, timeout: float = 60.0)
             kube.apply(obj)
         kube.apply(_for_argocd(password))
     deployment = kube.resource("apps/v1", "Deployment")
-    kube.wait(deployment, SERVER, NAMESPACE, _is_ready, awaited="ready", timeout=timeout)
+    kube.wait(deployment, SERVER, NAMESPACE, has_ready_pod, awaited="ready", timeout=timeout)
     _wait_answering(door, timeout=timeout)
 
 
 def is_there(kube: Kube) -> bool:
     """Whether the server is installed and ready."""
     try:
-        return _is_ready(kube.get("apps/v1", "Deployment", SERVER, NAMESPACE))
+        return has_ready_pod(kube.get("apps/v1", "Deployment", SERVER, NAMESPACE))
     except ApiError:
         return False
-
-
-def _is_ready(deployment: Object | None) -> bool:
-    return bool(((deployment or {}).get("status") or {}).get("readyReplicas"))
 
 
 def _keep_password(kube: Kube, door: Door) -> str:
@@ -254,33 +248,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def _git(door: Door, *words: str, folder: Path | None = None) -> str:
     """Run git, with nothing of the user's settings; what it prints.  Raises LabError."""
-    try:
-        done = subprocess.run(
-            ["git", *words],
-            cwd=folder,
-            env=_environment(door),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise LabError(
-            "git is not on PATH, and Argo CD reads from Git",
-            todo="Install git (your system's package, or https://git-scm.com), then try again.",
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabError(f"git {words[0]} did not end within {_GIT_TIMEOUT:g} s") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise LabError(
-            f"git {words[0]} failed",
-            seen=said[-1] if said else f"exit code {done.returncode}",
-            todo=f"`labkit status` says what runs; the server's log: `kubectl -n {NAMESPACE} logs "
-            f"deployment/{SERVER}`.",
-        )
-    return done.stdout
+    todo = (
+        "`labkit status` says what runs; the server's log: "
+        f"`kubectl -n {NAMESPACE} logs deployment/{SERVER}`."
+    )
+    return git.text(git.output(*words, folder=folder, env=_environment(door), todo=todo))
 
 
 def _environment(door: Door) -> dict[str, str]:

@@ -19,6 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import git
 from labkit.errors import LabError
 
 
@@ -78,14 +79,7 @@ def scan(folder: Path | str) -> Scanned:
 
 
 def _git(folder: Path | str, *words: str) -> bytes:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
-    if done.returncode:
-        raise LabError(
-            f"git {words[0]} failed",
-            seen=(done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1],
-            todo="Give the folder of a clone.",
-        )
-    return done.stdout
+    return git.output(*words, folder=folder, todo="Give the folder of a clone.")
 
 
 def _detect(folder: Path) -> dict[str, list[dict[str, object]]]:

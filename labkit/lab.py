@@ -132,13 +132,12 @@ def _bring_up_workloads(
     here = lab.position
     if here.argocd:  # a Git server whose pod was replaced has lost what the lab itself put there
         gitops.provide(lab.api, setup.gitops(), progress=progress)
-    if here.lesson is None:
-        if not running or not workloads.is_up(lab.api, here):
-            workloads.bring_up(lab.api, setup, position=here, progress=progress)
-        return
     if not here.has("vault"):  # then all else comes from the learner's Git
-        if not workloads.is_up(lab.api, here):
-            workloads.bring_up(lab.api, setup, position=here, progress=progress)
+        return
+    if here.lesson is None:
+        rest = replace(here, argocd=False)
+        if not running or not workloads.is_up(lab.api, rest):
+            workloads.bring_up(lab.api, setup, position=rest, progress=progress)
         return
     # The rest is the lesson's: the learner is about to make it, or has just broken it.
     if not workloads.is_platform_up(lab.api):
@@ -208,8 +207,9 @@ class Lab:
         else:
             if self.position.has("vault") or vault.knows_token(client):
                 return client
-        write_private(self.paths.vault_token, vaultadmin.login(self.api, timeout=2.0))
-        return vault.open_client(self.api, self.paths.vault_token.read_text())
+        token = vaultadmin.login(self.api, timeout=2.0)
+        write_private(self.paths.vault_token, token)
+        return vault.open_client(self.api, token)
 
     @property
     def app(self) -> demo.App:

@@ -149,14 +149,7 @@ def _set_up(kube: Kube, client: hvac.Client, count: int, timeout: float) -> Obje
     numbers = range(1, count + 1)
     with _said_by_vault("let the lanes in"):
         client.sys.create_or_update_policy(POLICY, _POLICY_TEXT)
-        client.auth.kubernetes.create_role(
-            ROLE,
-            bound_service_account_names=[NAMESPACE],
-            bound_service_account_namespaces=[NAMESPACE],
-            audience=vault.AUDIENCE,
-            policies=[POLICY],
-            ttl="10m",
-        )
+        vault.admit(client, ROLE, (NAMESPACE, NAMESPACE), POLICY)
     for number in numbers:
         vault.write(client, new_values(), key=f"{FOLDER}/lane-{number}")
     for obj in _shared():

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psutil
 from hvac.exceptions import InvalidPath
 
+from labkit import git
 from labkit.errors import LabError, UsageError
 from labkit.kube import Kube
 
@@ -278,26 +279,15 @@ def _walk(root: Path, skipped: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except FileNotFoundError:
-        raise LabError("git is not installed", todo="Install it, or scan files alone.") from None
-
-
 def _is_repository(folder: Path) -> bool:
-    return folder.is_dir() and _git(folder, "rev-parse", "--git-dir").returncode == 0
+    return folder.is_dir() and git.attempt("rev-parse", "--git-dir", folder=folder).returncode == 0
 
 
 def _object_names(folder: Path) -> dict[str, str]:
     """The path under which each object was committed, where it was."""
-    listed = _git(folder, "rev-list", "--all", "--objects").stdout
+    listed = git.text(
+        git.attempt("rev-list", "--all", "--objects", folder=folder, timeout=None).stdout
+    )
     return {
         name: path
         for name, _, path in (line.partition(" ") for line in listed.splitlines())

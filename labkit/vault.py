@@ -215,16 +215,22 @@ def trust_cluster(client: hvac.Client, *, reviewer: Reviewer) -> None:
 
 def admit_reader(client: hvac.Client) -> None:
     """One role, bound to one ServiceAccount (READER) for one audience; safe to repeat."""
-    namespace, account = READER
     with _explained(f"create the role {ROLE}"):
-        client.auth.kubernetes.create_role(
-            ROLE,
-            bound_service_account_names=[account],
-            bound_service_account_namespaces=[namespace],
-            audience=AUDIENCE,
-            policies=[POLICY],
-            ttl="10m",
-        )
+        admit(client, ROLE, READER, POLICY)
+
+
+def admit(client: hvac.Client, role: str, account: tuple[str, str], policy: str) -> None:
+    """Let one ServiceAccount (namespace, name) log in with ``role``, for one audience and ten
+    minutes at a time, with ``policy``; safe to repeat.  Raises hvac's own errors."""
+    namespace, name = account
+    client.auth.kubernetes.create_role(
+        role,
+        bound_service_account_names=[name],
+        bound_service_account_namespaces=[namespace],
+        audience=AUDIENCE,
+        policies=[policy],
+        ttl="10m",
+    )
 
 
 @dataclass(frozen=True)

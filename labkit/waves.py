@@ -13,15 +13,13 @@ from labkit import argocd
 from labkit.argocd import Application
 from labkit.kube import Kube, Object
 
-WAVE = "argocd.argoproj.io/sync-wave"
 ROOT = "platform"
 _STILL = 30.0  # seconds with nothing new: it is stuck, and somebody has to mend it
 
 
 def is_green(kube: Kube) -> bool:
     """Whether the root Application is there, and every Application Synced and Healthy."""
-    found = argocd.applications(kube)
-    return any(app.name == ROOT for app in found) and all(app.is_green for app in found)
+    return _is_green(argocd.applications(kube))
 
 
 def is_there(kube: Kube, name: str) -> bool:
@@ -43,7 +41,9 @@ def watch(
     begun = last = time.monotonic()
     before: dict[str, str] = {}
     while True:
-        now = {obj["metadata"]["name"]: _line(obj) for obj in _listed(kube)}
+        listed = kube.list(argocd.API, "Application", argocd.NAMESPACE)
+        apps = [argocd.read(obj) for obj in listed]
+        now = {app.name: _line(app, obj) for app, obj in zip(apps, listed, strict=True)}
         if ROOT not in now:
             told(f"There is no Application {ROOT} here yet.")
             return False
@@ -51,26 +51,22 @@ def watch(
             if now[name] != before.get(name):
                 last = time.monotonic()
                 told(f"{last - begun:5.1f} s  {now[name]}")
-        if is_green(kube):
+        if _is_green(apps):
             return True
         before = now
         if time.monotonic() - begun > timeout or time.monotonic() - last > _STILL:
-            told("Nothing moves any more: " + "; ".join(map(str, _waiting(kube))))
+            waiting = (str(app) for app in apps if not app.is_green)
+            told("Nothing moves any more: " + "; ".join(waiting))
             return False
         for _ in kube.watch(argocd.APPLICATION.path(argocd.NAMESPACE), idle=0.3):
             pass
 
 
-def _listed(kube: Kube) -> list[Object]:
-    return kube.list(argocd.API, "Application", argocd.NAMESPACE)
+def _is_green(apps: list[Application]) -> bool:
+    return any(app.name == ROOT for app in apps) and all(app.is_green for app in apps)
 
 
-def _line(obj: Object) -> str:
-    app = argocd.read(obj)
-    wave = (obj["metadata"].get("annotations") or {}).get(WAVE)
+def _line(app: Application, obj: Object) -> str:
+    wave = (obj["metadata"].get("annotations") or {}).get(argocd.WAVE)
     where = f"wave {wave}" if wave else "root  "
     return f"{where}  {app.name:22}{app.sync}, {app.health}"
-
-
-def _waiting(kube: Kube) -> list[Application]:
-    return [app for app in argocd.applications(kube) if not app.is_green]

@@ -325,8 +325,7 @@ def _has_own_platform(kube: Kube) -> bool:
     """Whether Vault and ESO here, if any, are the lab's own, and the API serves ESO's kinds."""
     if any(gitops.has_deployed(kube, namespace=name) for name in (vault.NAMESPACE, eso.NAMESPACE)):
         return False
-    groups = kube.request("GET", "/apis").get("groups", [])
-    return any(group["name"] == eso.GROUP for group in groups)
+    return kube.serves(eso.GROUP)
 
 
 def _delete_all(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from labkit import apptree, treetext
+from labkit import apptree, argocd, treetext
 from labkit.apptree import deployed_of, overview
 from labkit.lab import Lab
 from labkit.things import TRACKING, thing_of
@@ -16,7 +16,7 @@ Entry = dict[str, Any]
 
 
 def application(name: str, *resources: Entry, wave: str = "", **status: Any) -> Entry:
-    notes = {"annotations": {apptree.WAVE: wave}} if wave else {}
+    notes = {"annotations": {argocd.WAVE: wave}} if wave else {}
     sync = {"status": status.pop("sync", "Synced"), "revision": "97c4b601ca6b9da192139fed"}
     return {
         "metadata": {"name": name, "namespace": "argocd", **notes},

@@ -389,11 +389,4 @@ def _admit(client: hvac.Client, key: str, reader: str) -> None:
     """Let one ServiceAccount read one key, and nothing else."""
     text = f'path "{vault.MOUNT}/data/{key}" {{\n  capabilities = ["read"]\n}}\n'
     client.sys.create_or_update_policy(reader, text)
-    client.auth.kubernetes.create_role(
-        reader,
-        bound_service_account_names=[reader],
-        bound_service_account_namespaces=[NAMESPACE],
-        audience=vault.AUDIENCE,
-        policies=[reader],
-        ttl="10m",
-    )
+    vault.admit(client, reader, (NAMESPACE, reader), reader)

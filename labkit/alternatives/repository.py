@@ -7,12 +7,11 @@ is the ways' business, and removing it the ground's.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.errors import LabError
+from labkit import git
 from labkit.paths import make_private_dir
 from labkit.scan import Leak, Searched, Searcher
 
@@ -75,19 +74,5 @@ class Repository:
         return searched, found
 
     def _git(self, *words: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", *words],
-                cwd=self.folder,
-                env={**os.environ, **_ENVIRONMENT},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-        except FileNotFoundError:
-            raise LabError("git is not installed", todo="Install it and try again.") from None
-        except subprocess.CalledProcessError as error:
-            raise LabError(
-                f"`git {words[0]}` failed", seen=(error.stderr or "").strip()[-200:]
-            ) from error
-        return done.stdout
+        env = {**os.environ, **_ENVIRONMENT}
+        return git.text(git.output(*words, folder=self.folder, env=env))

@@ -7,7 +7,7 @@ Application removed, so everything can be deployed again in a few seconds.
 from __future__ import annotations
 
 from labkit import app, argocd
-from labkit.argocd import Application
+from labkit.argocd import WAVE, Application
 from labkit.checks import Finding, Scene, expects, met, not_yet
 from labkit.course.lesson_07_repository import (
     OWN_URL,
@@ -22,7 +22,6 @@ from labkit.course.lesson_07_repository import (
 )
 from labkit.course.model import Exercise, Fault
 from labkit.paths import manifest
-from labkit.waves import WAVE
 
 _FOLDERS = ("apps", "shop", "store", "vault")
 _STORE_FILE = "apps/store.yaml"

@@ -6,7 +6,6 @@ clone of its own, with ordinary git and the learner's own credential.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from labkit import app, argocd, gitrepo, vault
+from labkit import app, argocd, git, gitrepo, vault
 from labkit.argocd import Application
 from labkit.checks import Finding, Scene, met, not_yet
 from labkit.course.lesson_04_looks import quoted_values, secret_data
 from labkit.errors import LabError
+from labkit.kube import has_ready_pod
 from labkit.play import environment
 
 ROOT = "platform"
@@ -28,7 +28,6 @@ SHOP = "shop"
 SHOP_FILE = "apps/shop.yaml"
 TEMPLATE_FILE = "shop/my-db-credentials.yaml"
 OWN_URL = gitrepo.url(gitrepo.PLATFORM)
-_TIMEOUT = 60.0  # seconds for git
 
 LOGIN = """\
 export BAO_TOKEN="$(
@@ -49,11 +48,7 @@ class Repository:
 
     def git(self, *words: str) -> str:
         """What git prints; raises LabError with git's words."""
-        done = _run(self.env, "-C", str(self.folder), *words)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise LabError(f"git {words[0]} failed", seen=said[-1] if said else "")
-        return done.stdout.strip()
+        return git.text(git.output(*words, folder=self.folder, env=self.env)).strip()
 
     def text(self, path: str) -> str | None:
         """A file's content; None where there is none."""
@@ -71,8 +66,8 @@ class Repository:
     @property
     def head(self) -> str:
         """The commit that main is at; "" while the repository is empty."""
-        done = _run(self.env, "-C", str(self.folder), "rev-parse", "--quiet", "--verify", "HEAD")
-        return done.stdout.strip()
+        words = ("rev-parse", "--quiet", "--verify", "HEAD")
+        return git.text(git.attempt(*words, folder=self.folder, env=self.env).stdout).strip()
 
     @property
     def subjects(self) -> list[str]:
@@ -87,27 +82,13 @@ class Repository:
         return [str(each["metadata"]["name"]) for each in found if each.get("metadata")]
 
 
-def _run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["git", *words],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_TIMEOUT,
-        check=False,
-    )
-
-
 @contextmanager
 def cloned(scene: Scene) -> Iterator[Repository]:
     """The repository for the time of a look.  Raises LabError when there is no server."""
     env = environment(scene.lab)
     with tempfile.TemporaryDirectory(prefix="labkit-look-") as place:
         folder = Path(place) / "platform"
-        done = _run(env, "clone", "--quiet", OWN_URL, str(folder))
-        if done.returncode:
+        if git.attempt("clone", "--quiet", OWN_URL, str(folder), env=env).returncode:
             raise LabError(
                 "The repository could not be cloned",
                 todo="lesson.restart() brings the Git server back.",
@@ -120,12 +101,7 @@ def cloned(scene: Scene) -> Iterator[Repository]:
 
 def application(scene: Scene, name: str) -> dict[str, Any] | None:
     """An Application object; None where there is none, or no Argo CD."""
-    found = [
-        obj
-        for obj in scene.kube.list(argocd.API, "Application", argocd.NAMESPACE)
-        if obj["metadata"]["name"] == name
-    ]
-    return found[0] if found else None
+    return scene.kube.get(argocd.API, "Application", name, argocd.NAMESPACE)
 
 
 def is_of_platform(obj: dict[str, Any]) -> bool:
@@ -178,6 +154,5 @@ def page_follows(scene: Scene, expected: str, *, next: str, hint: str) -> Findin
 def _leads_anywhere(scene: Scene) -> bool:
     """Whether the shop's Service has a pod, or may soon have one: none of them is ready yet."""
     slices = scene.kube.list("discovery.k8s.io/v1", "EndpointSlice", app.NAMESPACE)
-    deployment = scene.kube.get("apps/v1", "Deployment", app.DEPLOYMENT, app.NAMESPACE) or {}
-    is_ready = bool((deployment.get("status") or {}).get("readyReplicas"))
-    return not is_ready or any(each.get("endpoints") for each in slices)
+    deployment = scene.kube.get("apps/v1", "Deployment", app.DEPLOYMENT, app.NAMESPACE)
+    return not has_ready_pod(deployment) or any(each.get("endpoints") for each in slices)

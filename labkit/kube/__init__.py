@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.kube.client import Applied, Kube, Resource
 from labkit.kube.manifests import load_manifests, parse_manifests
-from labkit.kube.objects import Object, condition, is_condition
+from labkit.kube.objects import Object, condition, has_ready_pod, is_condition
 
 __all__ = [
     "Applied",
@@ -12,6 +12,7 @@ __all__ = [
     "Object",
     "Resource",
     "condition",
+    "has_ready_pod",
     "is_condition",
     "load_manifests",
     "parse_manifests",

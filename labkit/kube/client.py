@@ -148,6 +148,11 @@ class Kube(Transport):
             f'No matches for kind "{kind}" in version "{api_version}"', seen=api_version, todo=todo
         )
 
+    def serves(self, group: str) -> bool:
+        """Whether the API serves kinds of this group: whether its CRDs are there."""
+        groups = self.request("GET", "/apis").get("groups", [])
+        return any(entry["name"] == group for entry in groups)
+
     def find(self, word: str) -> Resource:
         """The resource that ``word`` names as kubectl would: kind, plural, singular or
         short name, with or without its group (``es``, ``externalsecret``,

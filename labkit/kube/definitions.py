@@ -24,8 +24,7 @@ def install(kube: Kube, files: Iterable[Path], group: str, *, timeout: float = 6
 
     ``timeout`` is in seconds.  Raises WaitTimeout with the condition seen last.
     """
-    served = kube.request("GET", "/apis")["groups"]
-    if any(known["name"] == group for known in served):
+    if kube.serves(group):
         return False
     crds = [obj for file in files for obj in load_manifests(file) if obj["kind"] == KIND]
     for crd in crds:

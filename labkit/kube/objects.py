@@ -21,3 +21,8 @@ def is_condition(obj: Object | None, kind: str) -> bool:
     """Whether the condition is there and says True."""
     found = condition(obj, kind)
     return bool(found and found.get("status") == "True")
+
+
+def has_ready_pod(workload: Object | None) -> bool:
+    """Whether a Deployment or StatefulSet has a pod that is ready; False where it is None."""
+    return bool(((workload or {}).get("status") or {}).get("readyReplicas"))

@@ -3,16 +3,6 @@
 const MARKS = { allowed: "✓", denied: "✗", failed: "?" };
 const CLASSES = { allowed: "lk-good", denied: "lk-bad", failed: "lk-wait" };
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 // Long names may break after their separators, and nowhere else.
 function breakable(text) {
   return text.split(/(?<=[/_-])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));

@@ -8,17 +8,6 @@ const HEALTH = {
 const WORDS = { refresh: "Refresh", sync: "Sync", diff: "Diff" };
 const CALM = 400; // ms that several changes get to become one announcement
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 // Long names may break after their separators and before a capital, and nowhere else.
 const breakable = (text) => text.split(/(?<=[/_.-])|(?<=[a-z])(?=[A-Z])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
 

@@ -29,10 +29,11 @@ class View(anywidget.AnyWidget):
     """The base of all views.
 
     A subclass is made with ``class Journey(View, files="journey")``, which takes
-    ``journey.js`` and ``journey.css`` from this folder (after ``base.css``, which has the
-    colours of both themes).  ``state`` is what is shown (JSON, no secrets); ``on`` names
-    what the browser may ask for with ``model.send({"do": NAME, …})``; the answer comes
-    back as ``{"did": NAME, …}``, or with ``"error"`` when a LabError was raised.
+    ``journey.js`` and ``journey.css`` from this folder (after ``base.js``, which makes
+    elements, and ``base.css``, which has the colours of both themes).  ``state`` is what is
+    shown (JSON, no secrets); ``on`` names what the browser may ask for with
+    ``model.send({"do": NAME, …})``; the answer comes back as ``{"did": NAME, …}``, or with
+    ``"error"`` when a LabError was raised.
     """
 
     state = traitlets.Dict().tag(sync=True)
@@ -40,8 +41,10 @@ class View(anywidget.AnyWidget):
 
     def __init_subclass__(cls, *, files: str = "", **kwargs: Any) -> None:
         if files:
-            cls._esm = _HERE / f"{files}.js"
-            cls._css = (_HERE / "base.css").read_text() + (_HERE / f"{files}.css").read_text()
+            cls._esm, cls._css = (
+                (_HERE / f"base.{kind}").read_text() + (_HERE / f"{files}.{kind}").read_text()
+                for kind in ("js", "css")
+            )
         super().__init_subclass__(**kwargs)
 
     def __init__(self, state: Mapping[str, Any], on: Mapping[str, Action] | None = None) -> None:

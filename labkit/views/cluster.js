@@ -6,16 +6,6 @@ const CALM = 400; // ms that several changes get to become one announcement
 const SHOWN = 30; // seconds that a Secret's values stay on the screen
 const SVG = "http://www.w3.org/2000/svg";
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 function draw(tag, attributes, text = "") {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -23,7 +13,6 @@ function draw(tag, attributes, text = "") {
   return node;
 }
 
-const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
 // Long names may break after their separators and before a capital, and nowhere else.
 const breakable = (text) => text.split(/(?<=[/_-])|(?<=[a-z])(?=[A-Z])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));

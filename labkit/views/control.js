@@ -2,17 +2,6 @@
 
 const CALM = 300; // ms that several changes get to become one announcement
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
 /** Command lines: they break between words, not at the dashes of an option. */
 function commands(name, lines, prompt = "") {

@@ -7,17 +7,6 @@ const TICK = 250; // ms between two steps of what counts on
 const LONG = 20; // s that a waiting bar may have at least
 const CALM = 400; // ms that several changes get to become one announcement
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const seconds = (value) => `${value.toFixed(value >= 100 ? 0 : 3)} s`;
 
 /** One bar: a piece for each gap between two hops, and one for the time that is passing. */

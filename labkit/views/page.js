@@ -2,13 +2,6 @@
 
 const AWAY = 3000; // ms out of sight before the page gives its connection back: a browser has six
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 /** Jupyter's base URL as its page tells it; null outside of Jupyter's own interfaces. */
 function baseUrl() {
   try {

@@ -1,17 +1,5 @@
 // The course: its lessons with their checkpoints, and where one is.
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  // JupyterLab's own keys (Enter, arrows, d d) would else go to the notebook's cell.
-  if (/^(button|input|summary|pre)$/.test(tag)) node.dataset.lmSuppressShortcuts = "true";
-  node.append(...children);
-  return node;
-}
-
 // What stands in `backticks` is code.
 function words(text) {
   return text.split(/`([^`]+)`/).map((part, i) => (i % 2 ? make("code", {}, part) : part));

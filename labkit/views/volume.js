@@ -4,17 +4,6 @@
 const FRESH = 12_000; // ms that a swap is called new
 const CALM = 400; // ms that several changes get to become one announcement
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
-const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const clock = (at) => {
   const date = new Date(at * 1000);
   return `${date.toLocaleTimeString([], { hour12: false })}.${String(date.getMilliseconds()).padStart(3, "0")}`;

@@ -10,13 +10,14 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import harness
 import psutil
 
 from labkit import app, argocd, gitrepo, play
@@ -284,9 +285,4 @@ def pod_of(kube: Kube, namespace: str, labels: Mapping[str, str]) -> Object:
     return pod
 
 
-def until(is_met: Callable[[], object], what: str, *, timeout: float = PATIENCE) -> None:
-    """Poll a condition that nothing can be waited on for."""
-    deadline = time.monotonic() + timeout
-    while not is_met():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.1)
+until = partial(harness.until, timeout=PATIENCE)

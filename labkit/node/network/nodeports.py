@@ -13,12 +13,12 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 from labkit.errors import NodeError
 from labkit.node.network.connections import Connections, Handler
 from labkit.node.network.directory import Directory
-from labkit.node.network.route import Refused
-from labkit.node.network.wire import Dialler, Limits, Streams, abort, close, pipe
+from labkit.node.network.wire import Dialler, Limits, Streams, lead
 
 _log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -161,17 +161,8 @@ class NodePorts:
 
     def _serve(self, port: int) -> Handler:
         async def serve(client: Streams) -> None:
-            try:
-                server = await self._dialler.connect(self._directory.route_node_port(port))
-            except Refused as error:
-                _log.debug("NodePort %d: %s", port, error)
-                abort(client[1])
-                return
-            try:
-                await pipe(client, server, limits=self._limits)
-                await close(server[1])
-            finally:
-                abort(server[1])
+            route = partial(self._directory.route_node_port, port)
+            await lead(client, route, self._dialler, limits=self._limits)
 
         return serve
 

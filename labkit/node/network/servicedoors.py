@@ -13,18 +13,16 @@ Source: "Application protocol" and "Discovering services" in Kubernetes' Service
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from labkit.node.network.connections import Connections, Handler
 from labkit.node.network.directory import Directory
 from labkit.node.network.records import Json, key_of, uid_of
-from labkit.node.network.route import Refused
-from labkit.node.network.wire import Dialler, Limits, Streams, abort, close, pipe
+from labkit.node.network.wire import Dialler, Limits, Streams, lead
 
-_log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 _THROUGH_PROXY = {"", "http", "https", "grpc", "ws", "wss", "h2c"}
 
@@ -83,19 +81,11 @@ class ServiceDoors:
         return sock
 
     def _serve(self, namespace: str, name: str, port: int) -> Handler:
+        host = f"{name}.{namespace}.svc.cluster.local"
+
         async def serve(client: Streams) -> None:
-            try:
-                route = self._directory.route(f"{name}.{namespace}.svc.cluster.local", port)
-                server = await self._dialler.connect(route)
-            except Refused as error:
-                _log.debug("Service %s/%s: %s", namespace, name, error)
-                abort(client[1])
-                return
-            try:
-                await pipe(client, server, limits=self._limits)
-                await close(server[1])
-            finally:
-                abort(server[1])
+            route = partial(self._directory.route, host, port)
+            await lead(client, route, self._dialler, limits=self._limits)
 
         return serve
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,6 +18,7 @@ import h11
 
 from labkit.node.network.route import Address, Cause, Refused, Route
 
+_log = logging.getLogger(__name__)
 CHUNK = 64 * 1024
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Event = h11.Event | type[h11.PAUSED]
@@ -160,6 +163,26 @@ async def pipe(client: Streams, server: Streams, *, limits: Limits) -> None:
             abort(client[1], server[1])
     finally:
         await cancel(*tasks)
+
+
+async def lead(
+    client: Streams, find: Callable[[], Route], dialler: Dialler, *, limits: Limits
+) -> None:
+    """Lead a caller that speaks no HTTP to where ``find`` says, until both have ended.
+
+    Where it leads nowhere the caller is dropped: there is nothing to tell it in.
+    """
+    try:
+        server = await dialler.connect(find())
+    except Refused as error:
+        _log.debug("a caller was dropped: %s", error)
+        abort(client[1])
+        return
+    try:
+        await pipe(client, server, limits=limits)
+        await close(server[1])
+    finally:
+        abort(server[1])
 
 
 def _failed(done: set[asyncio.Task[None]]) -> bool:
