@@ -274,22 +274,19 @@ class Tail:
 
 
 async def _words(kube: Kube, board: Board) -> None:
-    """What ESO says while its ExternalSecret fails and a rotation waits for it."""
-    asked = ""
+    """What ESO says while its ExternalSecret fails and a rotation waits for it.
 
-    def is_news() -> bool:
+    Its events come after the status that they explain, and change nothing in it: whoever
+    waits asks again.
+    """
+
+    def is_stuck() -> bool:
         external = board.external
-        return bool(
-            board.waiting()
-            and external
-            and not board.is_ready(external)
-            and external["metadata"]["resourceVersion"] != asked
-        )
+        return bool(board.waiting() and external and not board.is_ready(external))
 
     while True:
-        await board.until(is_news)
+        await board.until(is_stuck)
         external, rotation = board.external, board.waiting()
         if external and rotation:
-            asked = external["metadata"]["resourceVersion"]
             board.words(rotation.started, await asyncio.to_thread(told_of, kube, external))
         await asyncio.sleep(1.0)
