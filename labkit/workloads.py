@@ -16,8 +16,8 @@ from pathlib import Path
 import hvac
 
 from labkit import app, argocd, eso, gitops, vault
-from labkit.errors import ApiError, ClusterError, VaultError
-from labkit.kube import Kube, Object, is_condition, load_manifests, namespaces
+from labkit.errors import ApiError, ClusterError, VaultError, WaitTimeout
+from labkit.kube import Kube, Object, is_condition, load_manifests, namespaces, replicasets
 from labkit.paths import manifest, write_private
 from labkit.position import Position
 
@@ -30,6 +30,7 @@ EXTERNAL_SECRET_FILE = "04-external-secrets/my-db-credentials.yaml"
 APPLICATION_FILE = "05-application/app.yaml"
 EVERYTHING = Position()
 STORE = "vault-backend"
+_LONG = 15.0  # seconds, within which a Deployment's pods are always there
 _SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease"}
 _OURS = {vault.NAMESPACE, eso.NAMESPACE}
 _IN_THE_BACKGROUND = {
@@ -85,7 +86,7 @@ def bring_up(
     apply_files(kube, NAMESPACE_FILE)
     if position.has("store"):
         apply_files(kube, STORE_FILE)
-        eso.wait_store(kube, STORE, timeout=timeout)
+        _patiently(kube, eso.NAMESPACE, lambda s: eso.wait_store(kube, STORE, timeout=s), timeout)
         progress("External Secrets Operator: signed in to Vault as its ServiceAccount")
     if position.has("external-secret"):
         apply_files(kube, EXTERNAL_SECRET_FILE)
@@ -93,7 +94,8 @@ def bring_up(
         progress("External Secrets Operator: wrote the Secret mysql-credentials")
     if position.has("application"):
         apply_files(kube, APPLICATION_FILE)
-        app.App(kube, "").wait_answering(timeout=timeout)
+        page = app.App(kube, "")
+        _patiently(kube, app.NAMESPACE, lambda s: page.wait_answering(timeout=s), timeout)
         progress("The app shows the secret on its page")
     if not position.has("store"):  # else ESO has proven already that it works
         _wait_operator(kube, timeout)
@@ -122,14 +124,29 @@ def _begin_platform(
 
 
 def _wait_operator(kube: Kube, timeout: float) -> None:
-    kube.wait(
-        kube.resource("apps/v1", "Deployment"),
-        "external-secrets",
-        eso.NAMESPACE,
-        is_available,
-        awaited="available",
-        timeout=timeout,
-    )
+    deployment = kube.resource("apps/v1", "Deployment")
+
+    def wait(seconds: float) -> object:
+        return kube.wait(
+            deployment,
+            "external-secrets",
+            eso.NAMESPACE,
+            is_available,
+            awaited="available",
+            timeout=seconds,
+        )
+
+    _patiently(kube, eso.NAMESPACE, wait, timeout)
+
+
+def _patiently(kube: Kube, namespace: str, wait: Callable[[float], object], timeout: float) -> None:
+    """Wait for what a Deployment runs; where that takes long, see that it is not stuck."""
+    try:
+        wait(min(_LONG, timeout))
+        return
+    except WaitTimeout:
+        replicasets.free(kube, namespace)
+    wait(timeout)
 
 
 def first_values() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from pods import pod
 
 from labkit.errors import ApiError, ClusterError, ManifestError, UsageError, WaitTimeout
-from labkit.kube import Kube, load_manifests, namespaces, parse_manifests
+from labkit.kube import Kube, load_manifests, namespaces, parse_manifests, replicasets
 from labkit.lab import Lab
 
 
@@ -165,3 +166,36 @@ def test_a_namespace_that_something_holds_says_what(kube: Kube, namespace: str) 
     assert "example.com/hold" in failure.value.seen
     kube.patch("v1", "ConfigMap", "held", {"metadata": {"finalizers": None}}, namespace)
     namespaces.remove(kube, namespace)
+
+
+def test_a_replicaset_that_never_made_its_pods_is_made_anew(
+    lab: Lab, kube: Kube, namespace: str
+) -> None:
+    """The controller is stopped, so that there is one, and so is the Deployment's way out."""
+    template = pod("web")
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": template["spec"]},
+        },
+    }
+    kube.apply(deployment, namespace=namespace)
+    lab.wait_for("deployment/web", "Available", namespace=namespace)
+    (whole,) = kube.list("apps/v1", "ReplicaSet", namespace)
+    assert replicasets.free(kube, namespace) == []
+
+    programs = lab.status()["programs"]
+    controller = next(each for each in programs if each["name"] == "kube-controller-manager")
+    os.kill(controller["pid"], signal.SIGSTOP)
+    try:
+        metadata = {"name": "stuck", "ownerReferences": whole["metadata"]["ownerReferences"]}
+        stuck = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": whole["spec"]}
+        kube.apply({**stuck, "metadata": metadata}, namespace=namespace)
+        assert replicasets.free(kube, namespace) == ["stuck"]
+        (left,) = kube.list("apps/v1", "ReplicaSet", namespace)
+        assert left["metadata"]["uid"] == whole["metadata"]["uid"]
+    finally:
+        os.kill(controller["pid"], signal.SIGCONT)

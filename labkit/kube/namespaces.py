@@ -20,9 +20,8 @@ from labkit.kube.client import Kube, Resource
 from labkit.kube.objects import Object
 
 _PATIENCE = 10.0  # seconds, before it is left to the controller
-_MAKERS = {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"}
-"""Kinds whose controllers make pods.  Source: ``manageReplicas`` in ``pkg/controller/replicaset``
-of Kubernetes, which counts what a namespace that is ending refused as made."""
+_MAKERS = ({"Deployment", "CronJob"}, {"ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
+"""Kinds whose controllers make others, and then those that make pods (see ``replicasets``)."""
 _NEEDED = {"list", "deletecollection"}
 _OPTIONS: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
 
@@ -33,9 +32,9 @@ def remove(kube: Kube, name: str, *, pod_grace: int = 1, timeout: float = 60.0) 
     ``pod_grace`` is what pods get between SIGTERM and SIGKILL, ``timeout`` what all of it
     may take, both in seconds.  Raises WaitTimeout with the namespace's conditions.
 
-    1. Delete what makes pods, and wait until it is gone.  A ReplicaSet that is left behind
-       makes new ones in place of those that vanish, is refused (the namespace is ending), and
-       expects them all the same: the next one of its name would make none for five minutes.
+    1. Delete what makes pods, makers first, and wait until it is gone.  A ReplicaSet that is
+       left behind makes new ones in place of those that vanish, is refused (the namespace is
+       ending), and expects them all the same: the next one of its name is then stuck.
     2. Delete the namespace: from then on nothing new can be made in it.
     3. Delete what is in it, every kind at once.
     4. Wait until every kind is empty, then remove the namespace's finalizer.
@@ -44,11 +43,12 @@ def remove(kube: Kube, name: str, *, pod_grace: int = 1, timeout: float = 60.0) 
     if found is None:
         return
     kinds = list(_namespaced(kube))
-    makers = [kind for kind in kinds if kind.kind in _MAKERS]
     with ThreadPoolExecutor(max_workers=8) as pool:
         if "deletionTimestamp" not in found["metadata"]:
-            list(pool.map(lambda kind: _delete_collection(kube, kind, name, pod_grace), makers))
-            _wait_empty(kube, makers, name)  # 1
+            for wave in _MAKERS:  # 1
+                makers = [kind for kind in kinds if kind.kind in wave]
+                list(pool.map(lambda kind: _delete_collection(kube, kind, name, pod_grace), makers))
+                _wait_empty(kube, makers, name)
         if not kube.delete("v1", "Namespace", name):  # 2
             return
         list(pool.map(lambda kind: _delete_collection(kube, kind, name, pod_grace), kinds))  # 3

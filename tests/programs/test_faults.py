@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import until
 
 from labkit import host, programs
 from labkit.errors import ProgramError
@@ -211,5 +212,5 @@ def test_the_command_interrupted_exits_130_with_one_line(
     rest = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert rest == "Interrupted; `labkit programs get` goes on from here.\n"
-    assert not any(host.process_start_time(pid) for pid in started)
+    until(lambda: not any(host.process_start_time(pid) for pid in started), "they are reaped")
     assert visible(tmp_path / "cache") == []
