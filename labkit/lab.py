@@ -21,6 +21,7 @@ from labkit import app as demo
 from labkit import (
     argocli,
     environment,
+    eso,
     evidence,
     gitops,
     gitrepo,
@@ -34,7 +35,7 @@ from labkit import (
     vaultadmin,
     workloads,
 )
-from labkit.errors import LabError, NoLab
+from labkit.errors import LabError, NoLab, WaitTimeout
 from labkit.journey import COURSE, Route
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths, write_private
@@ -320,23 +321,21 @@ class Lab:
 
         ``what`` is ``kind/name`` in kubectl's words; ``condition`` a condition that
         must be True, or a function of the object (None while it does not exist).
-        ``timeout`` is in seconds.  Raises WaitTimeout with what was seen last.
+        ``timeout`` is in seconds.  Raises WaitTimeout with what was seen last: conditions,
+        and the newest warning event, which is where ESO puts the provider's own words.
         """
+        __tracebackhide__ = True  # for pytest: the error says it all, and the test's line shows
         word, _, name = what.partition("/")
         resource = self.api.find(word)
         where = (namespace or self.api.namespace) if resource.namespaced else None
-        if callable(condition):
-            return self.api.wait(
-                resource, name, where, condition, awaited="as awaited", timeout=timeout
-            )
-        return self.api.wait(
-            resource,
-            name,
-            where,
-            lambda seen: is_condition(seen, condition),
-            awaited=f"{condition}=True",
-            timeout=timeout,
-        )
+        is_met = condition if callable(condition) else lambda seen: is_condition(seen, condition)
+        awaited = "as awaited" if callable(condition) else f"{condition}=True"
+        try:
+            return self.api.wait(resource, name, where, is_met, awaited=awaited, timeout=timeout)
+        except WaitTimeout as error:
+            event = eso.last_warning(self.api, name, where or "default")
+            seen = "; ".join(filter(None, (error.seen, event)))
+            raise WaitTimeout(error.what, seen=seen, todo=error.todo) from None
 
     def journey(
         self,

@@ -1,7 +1,8 @@
-"""One real lab for the whole run, and a fresh namespace for each test.
+"""What most tests share.
 
-The lab lives in a temporary state folder of its own, so a developer's labs are never
-touched; the program cache is the shared one.
+One real lab for the whole run and a fresh namespace for each test are the fixtures ``lab``
+and ``namespace`` that labkit ships for everybody (``labkit/pytest_plugin.py``): it lives in
+a temporary state folder of its own, the program cache is the shared one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from labkit import lab as labs
 from labkit.kube import Kube
 from labkit.lab import Lab
 
@@ -31,38 +29,14 @@ REPO = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def state() -> Iterator[Path]:
-    """A state folder for this run, short enough for the unix sockets in it."""
-    with tempfile.TemporaryDirectory(prefix="lk") as folder:
-        before = os.environ.get("LABKIT_STATE")
-        os.environ["LABKIT_STATE"] = folder
-        yield Path(folder)
-        if before is None:
-            del os.environ["LABKIT_STATE"]
-        else:
-            os.environ["LABKIT_STATE"] = before
-
-
-@pytest.fixture(scope="session")
-def lab(state: Path) -> Iterator[Lab]:
-    """The session's lab, brought up once."""
-    running = labs.up("test", progress=print)
-    yield running
-    running.stop()
+def state(labkit_state: Path) -> Path:
+    """The run's state folder, by the short name that the tests use."""
+    return labkit_state
 
 
 @pytest.fixture
 def kube(lab: Lab) -> Kube:
     return lab.api
-
-
-@pytest.fixture
-def namespace(lab: Lab) -> Iterator[str]:
-    """A namespace of this test's own, removed (not waited for) afterwards."""
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    lab.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    lab.api.delete("v1", "Namespace", name)
 
 
 @pytest.fixture
