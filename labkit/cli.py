@@ -7,6 +7,7 @@ written to a file and named, since it is a bug of ours.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,9 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from labkit import commands, launch, logs, status, tour
-from labkit import doctor as examination
 from labkit import lab as labs
-from labkit.errors import LabError, NoLab
+from labkit.errors import LabBusy, LabError, NoLab, UsageError
 from labkit.options import DEFAULT, Json, Name
 from labkit.options import option_for as _option
 from labkit.programs.command import app as programs_app
@@ -59,8 +59,17 @@ def up(
     """Bring everything up, to the secret on the app's page. Safe to repeat."""
     started = time.monotonic()
     progress = _quiet if as_json else _note
-    lab = labs.up(name, sync=sync, engine=vault, argocd=argocd, progress=progress)
-    found = lab.status()
+    try:
+        lab = labs.up(name, sync=sync, engine=vault, argocd=argocd, progress=progress)
+        found = lab.status()
+    except (UsageError, LabBusy, BrokenPipeError):
+        raise  # nothing that a look at this machine would explain
+    except Exception as error:
+        from labkit import doctor  # of use only now
+
+        code = _tell(error)
+        _note(doctor.in_short())
+        raise typer.Exit(code) from error
     if as_json:
         _print_json(found)
         return
@@ -147,7 +156,9 @@ def show_logs(
 @app.command("doctor")
 def show_doctor(as_json: Json = False) -> None:
     """What this machine can and cannot do, each problem with a fix."""
-    findings = examination.examine()
+    from labkit import doctor
+
+    findings = doctor.examine()
     if as_json:
         _print_json([finding.to_json() for finding in findings])
     else:
@@ -160,29 +171,33 @@ def main() -> None:
     """The console script: runs a command, turns its failure into words and a code."""
     try:
         app()
-    except LabError as error:
-        _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("Interrupted. Nothing half-made is left; run the same command again.", 130)
+        _note("labkit: Interrupted. Nothing half-made is left; run the same command again.")
+        raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader (head, say) has gone: not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except Exception:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="labkit-error-", suffix=".txt", delete=False
-        ) as file:
-            file.write(traceback.format_exc())
-        _fail(
-            f"labkit met an error that it did not expect: {sys.exc_info()[1]!r}. "
-            f"This is a bug; please report it with {file.name}.",
-            70,
-        )
+    except Exception as error:
+        raise SystemExit(_tell(error)) from None
 
 
-def _fail(text: str, code: int) -> None:
-    print(f"labkit: {text}", file=sys.stderr)
-    raise SystemExit(code)
+def _tell(error: Exception) -> int:
+    """Say what failed, on standard error; the exit code that goes with it."""
+    if isinstance(error, LabError):
+        _note(f"labkit: {error}")
+        return 1
+    place = "what led to it (there was no room to keep more)"
+    with contextlib.suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="labkit-error-", suffix=".txt", text=True)
+        with os.fdopen(handle, "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+        place = path
+    _note(
+        f"labkit: labkit met an error that it did not expect: {error!r}. "
+        f"This is a bug; please report it with {place}."
+    )
+    return 70
 
 
 def _note(line: str) -> None:

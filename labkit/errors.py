@@ -35,7 +35,7 @@ class LabError(Exception):
         Source: IPython's ``InteractiveShell.showtraceback``, which asks an exception
         for this method before it formats one itself.
         """
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
 
 def _sentence(text: str) -> str:

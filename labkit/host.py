@@ -207,6 +207,30 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def kernel_setting(name: str, root: Path = Path("/proc/sys")) -> tuple[int, ...] | None:
+    """The figures of a sysctl such as ``fs/inotify/max_user_watches``; None if it has none.
+
+    So it is where the kernel does not know it.  Source: proc(5), /proc/sys.
+    """
+    try:
+        return tuple(int(word) for word in (root / name).read_text().split()) or None
+    except (OSError, ValueError):
+        return None
+
+
+def bound_unix_sockets() -> frozenset[str] | None:
+    """Paths of the unix sockets that a process holds; None where the kernel does not tell.
+
+    Source: proc(5), /proc/net/unix, whose eighth field is the path.
+    """
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    fields = (line.split(maxsplit=7) for line in lines[1:])
+    return frozenset(field[7] for field in fields if len(field) == 8)
+
+
 @contextlib.contextmanager
 def private_umask() -> Iterator[None]:
     """Files made inside are for this user only."""

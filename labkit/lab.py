@@ -35,7 +35,7 @@ from labkit import (
     vaultadmin,
     workloads,
 )
-from labkit.errors import LabError, NoLab, WaitTimeout
+from labkit.errors import LabBusy, LabError, NoLab, UsageError, WaitTimeout
 from labkit.journey import COURSE, Route
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths, write_private
@@ -71,7 +71,15 @@ def start(
     ``!kubectl get externalsecret`` works in the next cell.  ``progress`` gets one line
     a step (``lambda line: None`` for silence).  Raises LabError with a next step.
     """
-    lab = up(name or default_name(), sync=sync, engine=engine, argocd=argocd, progress=progress)
+    try:
+        lab = up(name or default_name(), sync=sync, engine=engine, argocd=argocd, progress=progress)
+    except (UsageError, LabBusy):
+        raise
+    except LabError as error:
+        from labkit import doctor  # of use only now
+
+        error.add_note(doctor.in_short())  # shown below the paragraph (see ``errors``)
+        raise
     lab.enter()
     return lab
 

@@ -35,10 +35,14 @@ def choose_run_folder(root: Path) -> Path:
     inside = f"{RUN_PREFIX}{os.urandom(2).hex()}"
     places = [os.environ.get("TMPDIR") or "/tmp", "/tmp"]  # noqa: S108 - made new, mode 0700
     for folder in (root / inside, *(Path(place) / unique for place in places)):
-        longest = os.fsencode(folder / _SOCKET_NAMES)
-        if len(longest) <= _LONGEST_SOCKET and os.access(folder.parent, os.W_OK | os.X_OK):
+        if has_room_for_sockets(folder) and os.access(folder.parent, os.W_OK | os.X_OK):
             return folder
     raise OSError(None, "its path is too long for unix sockets, and so is TMPDIR's", str(root))
+
+
+def has_room_for_sockets(run: Path) -> bool:
+    """Whether the names of a lab's unix sockets fit below the run folder ``run``."""
+    return len(os.fsencode(run / _SOCKET_NAMES)) <= _LONGEST_SOCKET
 
 
 def remove_folder(folder: Path) -> None:

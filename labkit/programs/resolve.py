@@ -70,14 +70,19 @@ def entry_of(name: str, catalogue: Mapping[str, Entry] = CATALOGUE) -> Entry:
 
 
 def resolve(
-    name: str, *, catalogue: Mapping[str, Entry] = CATALOGUE, cache: Path | None = None
+    name: str,
+    *,
+    catalogue: Mapping[str, Entry] = CATALOGUE,
+    cache: Path | None = None,
+    remember: bool = True,
 ) -> Program:
     """The program ``name``, verified (see ``Store.find_mismatch`` for what that means).
 
+    Without ``remember`` the cache stays as it is, and the next look verifies it again.
     Raises ProgramError, with the next step, when it is not there or not as pinned.
     """
     entry = entry_of(name, catalogue)
-    found = _look(entry, Store(cache or cache_dir()))
+    found = _look(entry, Store(cache or cache_dir(), remember=remember))
     if isinstance(found, Program):
         return found
     raise ProgramError(

@@ -43,10 +43,14 @@ class Manifest:
 
 
 class Store:
-    """The cache below ``root``.  Making the object creates nothing."""
+    """The cache below ``root``.  Making the object creates nothing.
 
-    def __init__(self, root: Path) -> None:
+    Without ``remember``, neither does looking: what was verified is not written down.
+    """
+
+    def __init__(self, root: Path, *, remember: bool = True) -> None:
         self.root = root
+        self._remember = remember
         self.programs = root / "programs"
         self.go = root / "go"
         """Go's module and build caches, and a toolchain where none is on PATH."""
@@ -130,6 +134,8 @@ class Store:
         return seals if isinstance(seals, dict) else {}
 
     def _write_seals(self, seals: dict[str, list[str | int]]) -> None:
+        if not self._remember:
+            return
         # Two processes may overwrite each other's: all that is lost is a hash to redo.
         present = {path: seal for path, seal in seals.items() if Path(path).exists()}
         with contextlib.suppress(OSError):  # a read-only cache is verified anew each time
