@@ -31,7 +31,7 @@ def home() -> list[Remark]:
     if str(found) == "~":
         return [note("HOME is not set, and this user has no home folder", fix)]
     if not named:
-        return [note(f"HOME is not set; {found} is taken", fix)]
+        return [note("HOME is not set", fix)]
     if not found.is_dir():
         return [note(f"{found} is no folder", fix)]
     if not os.access(found, os.W_OK | os.X_OK):

@@ -25,6 +25,7 @@ from labkit.doctor.patience import Asked
 from labkit.paths import state_root
 
 _ANSWER = 1.5  # seconds
+_LONGEST = 4096  # bytes of an answer
 _UNTOUCHED = "the embedded lab never touches it"
 _KEEP = "Nothing has to be done for the embedded lab."
 
@@ -147,22 +148,24 @@ def _split(server: str) -> SplitResult | None:
 
 
 def _ask(server: str) -> str:
-    """What is wrong with the server, in a few words; "" when something there speaks HTTP."""
+    """What is wrong with the server, in a few words; "" when a Kubernetes API answers there."""
     url = _split(server)
     if url is None:
         return "is no address"
     try:
-        Asked(lambda: _version(url)).wait(_ANSWER)
+        answer = Asked(lambda: _version(url)).wait(_ANSWER)
     except TimeoutError:
         return f"does not answer within {_ANSWER:g} s"
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", "") or type(error).__name__
         return f"does not answer ({reason})"
-    return ""
+    # Its version, or its words of a refusal: whoever asks has not signed in.
+    is_api = b'"gitVersion"' in answer or b'"Status"' in answer
+    return "" if is_api else "answers, but not as a Kubernetes API does"
 
 
-def _version(url: SplitResult) -> int:
-    """The status of an anonymous question for the version: any will do."""
+def _version(url: SplitResult) -> bytes:
+    """The answer to an anonymous question for the version."""
     connection: http.client.HTTPConnection
     if url.scheme == "https":
         # Whoever answers is told nothing and believed nothing.
@@ -176,6 +179,6 @@ def _version(url: SplitResult) -> int:
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=_ANSWER)
     try:
         connection.request("GET", f"{url.path.rstrip('/')}/version")
-        return connection.getresponse().status
+        return connection.getresponse().read(_LONGEST)
     finally:
         connection.close()
