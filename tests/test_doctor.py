@@ -98,14 +98,15 @@ def dead_port() -> int:
     return host.free_ports(1)[0]
 
 
-def as_nobody(code: str, *, env: dict[str, str]) -> str:
+def as_nobody(code: str, *, env: dict[str, str], uid: int = 65534) -> str:
     """What ``code`` prints, run by a user who owns nothing (by this one, unless it is root).
 
     labkit is imported before, as it may lie in a folder that nobody else may enter.
     """
     begin = (
-        "import os\nfrom labkit import doctor\nfrom labkit.doctor import folders\n"
-        "if os.geteuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "import encodings.idna, os, resource\nfrom labkit import doctor\n"
+        "from labkit.doctor import folders, kernel\n"
+        f"if os.geteuid() == 0:\n    os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", begin + code],
@@ -376,6 +377,19 @@ def test_without_a_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Set HOME" in seen("Home").fix
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user whom nobody has named")
+def test_a_user_with_no_home_and_few_processes() -> None:
+    unset = "[os.environ.pop(name, '') for name in ('HOME', 'LABKIT_STATE', 'LABKIT_CACHE')]\n"
+    limit = "resource.setrlimit(resource.RLIMIT_NPROC, (50, 50))\n"
+    code = f"{unset}print(*doctor.examine(), sep='\\n')\n{limit}print(kernel.limits()[0].seen)"
+    told = as_nobody(code, env={}, uid=54321)
+    assert "problem  Folders: This user has no home folder" in told
+    assert "note     Home: HOME is not set" in told
+    assert "ok       Limits" in told
+    assert "you may have 50 processes and threads, and " in told
+    assert "failed" not in told
+
+
 def test_a_path_with_no_room_for_sockets(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen("Folders").level == "ok"
     long = place / ("long" * 30)
@@ -433,6 +447,36 @@ def test_a_row_of_ports_can_be_had(tmp_path: Path) -> None:
     (tmp_path / "net" / "ipv4").mkdir(parents=True)
     (tmp_path / "net" / "ipv4" / "ip_local_port_range").write_text("61000\t61500\n")
     assert "61000 to 61500" in worst(network.ports(tmp_path)).seen
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network of its own")
+@pytest.mark.skipif(not host.can_mount_namespace(), reason="no namespaces here")
+def test_without_loopback_and_with_no_row_of_ports() -> None:
+    """In a network namespace of its own, where no other lab can be disturbed."""
+    code = (
+        "import fcntl, socket, struct\nfrom labkit.doctor import network\n"
+        "def tell(): print(*network.ports())\n"
+        "tell()\n"
+        "control = socket.socket()\n"
+        "fcntl.ioctl(control, 0x8914, struct.pack('16sh', b'lo', 1))\n"  # SIOCSIFFLAGS, IFF_UP
+        "tell()\n"
+        "held = [socket.create_server(('127.0.0.1', port)) for port in range(30008, 32768, 16)]\n"
+        "tell()\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    down, up, full = done.stdout.splitlines()
+    assert "level='problem'" in down
+    assert "127.0.0.1 cannot be reached" in down
+    assert "level='ok'" in up
+    assert "level='problem'" in full
+    assert "no 16 free ports in a row" in full
+    assert "labkit down --all" in full
 
 
 def test_a_proxy_that_answers_and_spares_loopback(place: Path) -> None:

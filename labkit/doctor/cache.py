@@ -44,6 +44,7 @@ def _is_own(name: str) -> bool:
 
 def programs() -> list[Remark]:
     """Whether each program that the course needs is here, and as pinned."""
+    cache = cache_dir()
     every_lab, wrong = needed_by_a_lab(), _wrong(needed_by_the_course())
     remarks = []
     for name, error in wrong.items():
@@ -63,7 +64,7 @@ def programs() -> list[Remark]:
         fix = "Run `labkit programs get` while you have time and a good network."
         seen = f"every lab's are there; lesson 07 will want {', '.join(later)}"
         remarks.append(note(seen, fix))
-    return remarks or [ok(f"all there and verified, in {cache_dir()}")]
+    return remarks or [ok(f"all there and verified, in {cache}")]
 
 
 def _wrong(names: Iterable[str]) -> dict[str, LabError]:

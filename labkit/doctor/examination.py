@@ -14,9 +14,11 @@ from labkit.doctor import cache, folders, interpreter, kernel, machine, network,
 from labkit.doctor.finding import Finding, Remark, note
 from labkit.doctor.kubeconfig import kubeconfig
 from labkit.doctor.patience import Asked
+from labkit.errors import LabError
 
 _PATIENCE = 2.4  # seconds for all looks together
 _SHOWN = 4
+_REPORT = "Nothing depends on it; please report it with `labkit doctor --json`."
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def _finding(topic: str, answer: Asked[list[Remark]], until: float) -> Finding:
         seen = "this look did not end in time"
         fix = "Run `labkit doctor` again; should it happen again, a disk or a server hangs."
         remarks = [note(seen, fix)]
+    except LabError as error:
+        remarks = [note(f"could not be looked at: {error.what}", error.todo or _REPORT)]
     except Exception as error:  # whose words are not shown: they may hold anything
         place = error.strerror if isinstance(error, OSError) else type(error).__name__
-        fix = "Nothing depends on it; please report it with `labkit doctor --json`."
-        remarks = [note(f"this look itself failed ({place})", fix)]
+        remarks = [note(f"this look itself failed ({place})", _REPORT)]
     return Finding.of(topic, remarks)
 
 

@@ -33,9 +33,10 @@ _KEEP = "Nothing has to be done for the embedded lab."
 def kubeconfig() -> list[Remark]:
     """What a kubectl of the user's would talk to, outside of a lab."""
     named = os.environ.get("KUBECONFIG", "")
-    places = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
-    home = Path("~/.kube/config").expanduser()
-    there = [place for place in places or [home] if place.exists()]
+    places = [Path(part) for part in named.split(os.pathsep) if part]
+    if not places and os.environ.get("HOME"):
+        places = [Path(os.environ["HOME"], ".kube", "config")]
+    there = [place for place in places if os.access(place, os.F_OK)]
     if len(places) == 1 and (own := _lab_of(places[0])):
         return [_of_a_lab(own)]
     if not there:

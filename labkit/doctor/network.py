@@ -35,10 +35,11 @@ ROUTES = ("http_proxy", "https_proxy", "all_proxy")
 def ports(settings: Path = Path("/proc/sys")) -> list[Remark]:
     """Whether a port of loopback can be had, and a row of them for a lab's NodePorts."""
     try:
-        host.free_ports(1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=_ANSWER).close()
     except OSError as error:
         fix = "Bring loopback up (`ip link set lo up`), or allow this container to use it."
-        return [problem(f"no port of 127.0.0.1 can be had: {error.strerror}", fix)]
+        return [problem(f"127.0.0.1 cannot be reached: {error.strerror or 'no answer'}", fix)]
     try:
         block = PortBlock.reserve()
     except NodeError as error:
