@@ -22,6 +22,7 @@ import typer
 
 from labkit import commands, launch, logs, status, tour
 from labkit import lab as labs
+from labkit.classroom import command as classroom
 from labkit.errors import LabBusy, LabError, NoLab, UsageError
 from labkit.options import DEFAULT, Json, Name
 from labkit.options import option_for as _option
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(programs_app, name="programs")
 
 commands.register(app)
+classroom.register(app)
 
 
 
