@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labkit import commands, launch, logs, status, tour
+from labkit import commands, launch, logs, serving, status, tour
 from labkit import lab as labs
 from labkit.classroom import command as classroom
 from labkit.errors import LabBusy, LabError, NoLab, UsageError
@@ -41,8 +41,9 @@ app = typer.Typer(
 app.add_typer(programs_app, name="programs")
 
 commands.register(app)
-classroom.register(app)
 
+serving.register(app)
+classroom.register(app)
 
 
 @app.command()
