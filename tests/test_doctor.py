@@ -380,13 +380,17 @@ def test_without_a_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user whom nobody has named")
 def test_a_user_with_no_home_and_few_processes() -> None:
     unset = "[os.environ.pop(name, '') for name in ('HOME', 'LABKIT_STATE', 'LABKIT_CACHE')]\n"
-    limit = "resource.setrlimit(resource.RLIMIT_NPROC, (50, 50))\n"
-    code = f"{unset}print(*doctor.examine(), sep='\\n')\n{limit}print(kernel.limits()[0].seen)"
+    limit = (
+        "resource.setrlimit(resource.RLIMIT_NPROC, (50, 50))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))\n"
+    )
+    code = f"{unset}print(*doctor.examine(), sep='\\n')\n{limit}print(*kernel.limits())"
     told = as_nobody(code, env={}, uid=54321)
     assert "problem  Folders: This user has no home folder" in told
     assert "note     Home: HOME is not set" in told
     assert "ok       Limits" in told
-    assert "you may have 50 processes and threads, and " in told
+    assert "problem', seen='a process may have 200 files open, and no more" in told
+    assert "problem', seen='you may have 50 processes and threads, and " in told
     assert "failed" not in told
 
 
@@ -418,7 +422,7 @@ def test_file_systems_that_will_not_do(place: Path) -> None:
         "    subprocess.run(mount, check=True)\n"
         "    os.environ |= {'LABKIT_STATE': folder + '/s', 'LABKIT_CACHE': folder + '/c'}\n"
         "    print(json.dumps(examine({topic: LOOKS[topic]})[0].to_json()), flush=True)\n"
-        "os.environ['LABKIT_STATE'] = sys.argv[2] + '/s'\n"
+        "os.environ |= {'LABKIT_STATE': sys.argv[2] + '/s', 'LABKIT_PACKS': 'none'}\n"
         "sys.exit(subprocess.call([sys.executable, '-m', 'labkit', 'up']))\n"
     )
     done = subprocess.run(
@@ -630,7 +634,7 @@ def test_room_that_nobody_needs(place: Path) -> None:
     assert isinstance(etcd, GoModule)
     old = publish(place / "c", etcd).with_name("0123456789abcdef")
     go = place / "c" / "go" / "build"
-    for folder in (old, go):
+    for folder in (old, go, place / "c" / "downloads"):
         folder.mkdir(parents=True)
         with (folder / "large").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 120_000_000)
@@ -638,9 +642,11 @@ def test_room_that_nobody_needs(place: Path) -> None:
     assert found.level == "note"
     assert "0.1 GB of older builds" in found.seen
     assert "0.1 GB of Go's caches" in found.seen
+    assert "0.1 GB of packs" in found.seen
     assert f"rm -r {old}" in found.fix
     assert "labkit programs get" in found.fix
     shutil.rmtree(old)
+    shutil.rmtree(place / "c" / "downloads")
     (place / "c" / "go" / "keep").touch()
     assert seen("Program cache").level == "ok"
     assert "kept on request" in seen("Program cache").seen

@@ -24,9 +24,10 @@ from labkit.programs.catalogue import (
     variable_of,
 )
 from labkit.programs.resolve import resolve
+from labkit.programs.source import DOWNLOADS
 from labkit.programs.store import Store
 
-_PATIENCE = 1.0  # seconds to count what a folder takes
+_PATIENCE = 0.5  # seconds to count what a folder takes
 _WORTH_TELLING = 100_000_000  # bytes
 
 
@@ -93,6 +94,12 @@ def room() -> list[Remark]:
         seen = f"{_about(size, is_all)} of older builds, {len(old)} of them"
         folders = " ".join(shlex.quote(str(folder)) for folder in old)
         fix = f"Where no lab runs on them: `rm -r {folders}`."
+        remarks.append(note(seen, fix))
+    left = [path for path in (store.root / DOWNLOADS).glob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in left)
+    if size > _WORTH_TELLING:
+        seen = f"{_about(size, True)} of packs in {store.root / DOWNLOADS}"
+        fix = f"`labkit programs get` goes on with a download, or `rm -r {store.root / DOWNLOADS}`."
         remarks.append(note(seen, fix))
     go = [store.go] if store.go.is_dir() else []
     size, is_all = _size(go, until)

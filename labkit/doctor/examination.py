@@ -16,7 +16,7 @@ from labkit.doctor.kubeconfig import kubeconfig
 from labkit.doctor.patience import Asked
 from labkit.errors import LabError
 
-_PATIENCE = 2.4  # seconds for all looks together
+_PATIENCE = 2.2  # seconds for all looks together
 _SHOWN = 4
 _REPORT = "Nothing depends on it; please report it with `labkit doctor --json`."
 

@@ -25,7 +25,7 @@ from labkit.programs.store import Store
 VARIABLE = "LABKIT_PACKS"
 DISTRIBUTION = "gitops-secrets-lab"
 TAG = "programs-"
-_DOWNLOADS = "downloads"
+DOWNLOADS = "downloads"
 _FORGE = re.compile(r"(?:https://|git@|ssh://git@)(github\.com)[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 
 
@@ -59,7 +59,7 @@ def obtain(
         if place.endswith("/"):
             release = f"{TAG}{name.removeprefix(prefix(lock.platform)).partition('.')[0]}/"
             url = f"{place}{release if place.endswith('/download/') else ''}{name}"
-        target = store.root / _DOWNLOADS / Path(urlsplit(url).path).name
+        target = store.root / DOWNLOADS / Path(urlsplit(url).path).name
         if not target.exists():
             download(url, target, progress=progress)
         return target
@@ -77,7 +77,7 @@ def obtain(
 
 def discard(file: Path, store: Store) -> None:
     """Remove a pack that was fetched; one of the user's own stays."""
-    if file.parent == store.root / _DOWNLOADS:
+    if file.parent == store.root / DOWNLOADS:
         file.unlink(missing_ok=True)
 
 
