@@ -48,6 +48,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # no widget is stored, and the
 # -- Python ---------------------------------------------------------------------------
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

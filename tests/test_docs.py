@@ -129,7 +129,7 @@ def test_lessons_show_what_was_stored_and_no_empty_widget(site: Path) -> None:
         shown = " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
         for cell in json.loads(source.read_text())["cells"]:
             for output in cell.get("outputs", []):
-                said = re.sub(r"\x1b\[[\d;]*m", "", "".join(output.get("text", [])))
+                said = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", "".join(output.get("text", [])))
                 assert " ".join(said.split()) in shown, (source.name, said[:80])
 
 

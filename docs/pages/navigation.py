@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 SIDEBAR: dict[str, tuple[str, ...]] = {
     "Learn": ("docs/lessons",),
     "Teach": ("docs/teaching",),
-    "Elsewhere": (),  # whatever else there is in docs/
+    "Wherever you are": (),  # whatever else there is in docs/
     "Help": ("docs/troubleshooting", "docs/messages"),
     "Reference": ("docs/cli", "docs/api"),
     "Design": ("ARCHITECTURE", "docs/conformance", "CONTRIBUTING"),
 }
-_REST = "Elsewhere"
+_REST = "Wherever you are"
 
 
 def toctrees(pages: Iterable[str]) -> str:

@@ -53,8 +53,8 @@ def colour_shells(_: Sphinx, doctree: document) -> None:
 def _opening(page: str) -> str:
     name = page.rpartition("/")[2]
     return (
-        f":::{{note}}\nThis is the notebook [{name}.ipynb](<path:{name}.ipynb>) with the outputs "
-        "of its last run, its exercises solved. To do it yourself: "
+        f":::{{admonition}} To read\nThis is the notebook [{name}.ipynb](<path:{name}.ipynb>) "
+        "with the outputs of its last run, its exercises solved. To do it yourself: "
         "[two commands](/README.md#two-commands).\n:::"
     )
 
