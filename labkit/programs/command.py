@@ -25,6 +25,7 @@ from labkit.programs.catalogue import (
     needed_by_the_course,
     variable_of,
 )
+from labkit.programs.key import cache_key
 from labkit.programs.progress import show
 from labkit.programs.resolve import ensure, resolve
 from labkit.programs.store import Store
@@ -131,6 +132,16 @@ def make_pack(
 def path(name: Annotated[str, typer.Argument(help="A program's name.")]) -> None:
     """Print where a program is; fails when it is not here."""
     typer.echo(resolve(name).path)
+
+
+@app.command()
+def key(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which; without any, what the course needs.")
+    ] = None,
+) -> None:
+    """Print the key for a CI system's cache of the builds, as they are pinned now."""
+    typer.echo(cache_key(names or ()))
 
 
 def parse_size(text: str) -> int:
