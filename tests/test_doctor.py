@@ -328,6 +328,8 @@ def test_why_there_are_no_mounts(tmp_path: Path) -> None:
 def test_a_chosen_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_MODE", "rewrite")
     assert seen("Volumes") == Finding("Volumes", "ok", "rewrite: LABKIT_MODE asks for it")
+    monkeypatch.setenv("LABKIT_MODE", "magic")
+    assert seen("Volumes").is_fatal
 
 
 def test_few_files_and_few_watches(tmp_path: Path) -> None:

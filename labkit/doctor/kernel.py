@@ -42,6 +42,8 @@ def volumes() -> list[Remark]:
     chosen = os.environ.get("LABKIT_MODE", "")
     if chosen == "rewrite":
         return [ok("rewrite: LABKIT_MODE asks for it")]
+    if chosen not in ("", "mounts"):
+        return [problem(f"LABKIT_MODE is {chosen!r}", "It is mounts or rewrite; or unset it.")]
     if host.can_mount_namespace():
         return [ok("mounts: pods see volumes at their real paths")]
     reason, fix = refusal()
@@ -84,11 +86,12 @@ def _files() -> list[Remark]:
         sys.maxsize if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
     )
+    fix = "Raise it: --ulimit nofile of a container, nofile in /etc/security/limits.conf."
     if hard < _LEAST_FILES:
-        fix = "Raise it: --ulimit nofile of a container, nofile in /etc/security/limits.conf."
         return [problem(f"a process may have {hard} files open, and no more than that", fix)]
     if soft < _FEW_FILES:
-        fix = f"Run `ulimit -n {min(hard, 4096)}` in this terminal first."
+        if soft < hard:
+            fix = f"Run `ulimit -n {min(hard, 4096)}` in this terminal first."
         return [note(f"a process may have {soft} files open", fix)]
     return []
 
@@ -142,5 +145,5 @@ def _told(root: Path) -> str:
     bound = cgroups.processes(root)
     if bound is not None:
         parts.append(f"{bound.left} processes and threads left in this container")
-    watched = "pidfd" if hasattr(os, "pidfd_open") else "threads"
+    watched = "pidfd" if host.has_pidfd() else "threads"
     return f"{', '.join(parts)}; the end of a process is told by {watched}"
