@@ -85,7 +85,7 @@ def _cache(cache: Path) -> list[Remark]:
         return [problem(seen, "Set LABKIT_CACHE to a folder on another disk.")]
     if not refusal:
         return []
-    if missing_builds() or not any((cache / "golden").glob("[!.]*")):
+    if missing_builds():
         return [problem(f"cache: {refusal}", fix)]
     kept = "Nothing to do: what a lab needs is in it. To renew it, ask whoever can write there."
     return [note(f"cache: {refusal}", kept)]
