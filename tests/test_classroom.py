@@ -12,7 +12,8 @@ import re
 import secrets
 import stat
 import sys
-from collections import Counter, defaultdict
+import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 import psutil
 import pytest
 from otherusers import REPO, User, abstract_sockets_of, users
+
+from labkit.node import launch
 
 ANNA, BERT = 60001, 60002
 INTRUDER = Path(__file__).parent / "intruder.py"
@@ -244,6 +247,18 @@ def test_a_weakness_that_is_made_on_purpose_is_found(machine: Machine) -> None:
     }
 
 
+def test_a_closed_folder_of_the_host_keeps_no_container_from_its_volume(machine: Machine) -> None:
+    if machine.told[LABS[0]]["mode"] != "mounts":
+        pytest.skip("no mount namespaces for users here")
+    anna = machine.anna
+    anna.run("sh", "-c", f"echo shown > {anna.home}/volume; mkdir {anna.home}/root")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as closed:  # 0700, and root's
+        target = f"{closed}/in/side"
+        launcher = (sys.executable, "-I", "-S", launch.__file__, "--root", f"{anna.home}/root")
+        said = anna.run(*launcher, "--bind", f"{anna.home}/volume", target, "--", "cat", target)
+    assert said == "shown\n"
+
+
 # -- what is told ----------------------------------------------------------------------
 
 
@@ -256,14 +271,15 @@ def _write(machine: Machine, listeners: dict[str, str], attempts: list[dict[str,
         f"with the labs {modes}; {len(machine.needles)} secrets looked for in every answer.",
     ]
     for kind in ("port", "unix socket", "file", "process"):
-        lines += ["", f"{kind} ".upper() + "-" * 60]
-        grouped: dict[str, Counter[str]] = defaultdict(Counter)
+        lines += ["", f"{kind.upper()} {'-' * 60}"]
+        grouped: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for each in attempts:
             if each["kind"] == kind:
-                grouped[_title(machine, listeners, each)][_got(each)] += 1
+                title, how = _title(machine, listeners, each)
+                grouped[title][_got(each)].append(how)
         for title, results in sorted(grouped.items()):
-            told = "; ".join(f"{got} ×{count}" for got, count in sorted(results.items()))
-            lines.append(f"{title}: {told}")
+            told = (f"{got} for {_few(hows)}" for got, hows in sorted(results.items()))
+            lines.append(f"{title}: {'; '.join(told)}")
     text = "\n".join(lines) + "\n"
     for number, name in enumerate(LABS):
         text = text.replace(str(machine.anna.state / name), f"LAB{number + 1}")
@@ -272,16 +288,22 @@ def _write(machine: Machine, listeners: dict[str, str], attempts: list[dict[str,
     (folder / "isolation.txt").write_text(text.replace(str(machine.anna.home), "HOME"))
 
 
-def _title(machine: Machine, listeners: dict[str, str], each: dict[str, Any]) -> str:
+def _title(machine: Machine, listeners: dict[str, str], each: dict[str, Any]) -> tuple[str, str]:
+    """What an attempt is listed under, and which one it was there."""
     if each["kind"] == "port":
         program = listeners.get(each["target"], "?")
         page = any(each["target"].endswith(f":{told['page']}") for told in machine.told.values())
-        return f"{'the app (its NodePort)' if page else program}, {each['how']}"
+        how, _, guise = each["how"].partition(" as ")
+        return f"{'the app (its NodePort)' if page else program}, as {guise or 'nobody'}", how
     if each["kind"] == "process":
-        return str(each["how"])
+        return str(each["how"]), f"process {each['target']}"
     name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UID", each["target"])
-    name = re.sub(r"\d{5,}", "N", name)
-    return f"{name}, {each['how']}"
+    return re.sub(r"\d{5,}", "N", name), each["how"]
+
+
+def _few(hows: list[str]) -> str:
+    once = list(dict.fromkeys(hows))
+    return ", ".join(once) if len(once) <= 5 else f"{len(hows)} others"
 
 
 def _got(each: dict[str, Any]) -> str:
