@@ -74,7 +74,7 @@ bench: setup ## the figures: times, memory, ratios against a peer
 
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies again (hashes, no addresses)
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra test --quiet --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra test --extra docs --quiet --output-file requirements.lock pyproject.toml
 
 .PHONY: offline
 offline: setup ## dist/offline: all that a machine like this one needs to set up with no network
