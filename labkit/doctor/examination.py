@@ -23,10 +23,15 @@ _REPORT = "Nothing depends on it; please report it with `labkit doctor --json`."
 
 @dataclass(frozen=True)
 class Look:
-    """How one topic is looked at.  ``at_start``: it can keep a lab from coming up."""
+    """How one topic is looked at.
+
+    ``at_start``: it can keep a lab from coming up, and so is looked at when one did not;
+    ``briefly`` then, where not all of it matters.
+    """
 
     look: Callable[[], list[Remark]]
     at_start: bool = True
+    briefly: Callable[[], list[Remark]] | None = None
 
 
 LOOKS: Mapping[str, Look] = {
@@ -42,7 +47,7 @@ LOOKS: Mapping[str, Look] = {
     "Ports": Look(network.ports),
     "Proxy": Look(network.proxies),
     "Clock": Look(machine.clock),
-    "Programs": Look(cache.programs),
+    "Programs": Look(cache.programs, briefly=cache.programs_of_a_lab),
     "Program cache": Look(cache.room, at_start=False),
     "Labs": Look(remains.labs, at_start=False),
     "Leftovers": Look(remains.leftovers),
@@ -78,7 +83,8 @@ def _finding(topic: str, answer: Asked[list[Remark]], until: float) -> Finding:
 
 def in_short() -> str:
     """What could keep a lab from coming up here, in at most five lines; for a failed start."""
-    found = examine({topic: look for topic, look in LOOKS.items() if look.at_start})
+    matters = ((topic, each) for topic, each in LOOKS.items() if each.at_start)
+    found = examine({topic: Look(each.briefly or each.look) for topic, each in matters})
     told = [finding for finding in found if finding.level != "ok"]
     if not told:
         return "`labkit doctor` sees nothing on this machine that would explain it."

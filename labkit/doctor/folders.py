@@ -71,7 +71,7 @@ def _state(state: Path) -> list[Remark]:
         seen = f"state: {state} is too long a path for unix sockets, and so is TMPDIR's"
         return [problem(seen, shorter)]
     seen = f"state: {state} is too long a path for unix sockets; they go to the temp folder"
-    return [note(seen, f"Nothing to do, unless something clears that folder. {shorter}")]
+    return [note(seen, f"{shorter} Nothing has to be done while that folder is not cleared.")]
 
 
 def _cache(cache: Path) -> list[Remark]:
@@ -87,7 +87,7 @@ def _cache(cache: Path) -> list[Remark]:
         return []
     if missing_builds():
         return [problem(f"cache: {refusal}", fix)]
-    kept = "Nothing to do: what a lab needs is in it. To renew it, ask whoever can write there."
+    kept = "That cache has what a lab needs; whoever can write there can renew it."
     return [note(f"cache: {refusal}", kept)]
 
 
