@@ -3,7 +3,8 @@
 The page is the notebook with its outputs as they were stored, run by nobody.  Three things
 are added for whoever only reads: where the notebook is; a picture of each view that is
 alive in a browser only (what a widget shows is in its kernel, so nothing of it is stored), or
-a word where something else was not stored; and words for pictures that were.  And cells that are a shell's are coloured as such.
+a word where something else was not stored; and words for pictures that were.  Cells that are
+a shell's are coloured as such.
 """
 
 from __future__ import annotations
