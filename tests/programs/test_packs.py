@@ -21,7 +21,7 @@ import pytest
 from labkit import programs
 from labkit.errors import LabError, ProgramError, UsageError
 from labkit.programs import pack, packlock, source
-from labkit.programs.catalogue import Entry, GoModule
+from labkit.programs.catalogue import CATALOGUE, Entry, GoModule, builds_of, needed_by_the_course
 from labkit.programs.download import download, masked
 from labkit.programs.packlock import PackLock, Pinned
 from labkit.programs.store import Store
@@ -338,6 +338,16 @@ def test_a_lock_is_kept_by_platform_and_a_broken_one_is_named(kit: Kit, tmp_path
     file.write_text("{")
     with pytest.raises(ProgramError, match=r"packs.lock"):
         packlock.read(file)
+
+
+def test_the_repositorys_lock_is_of_the_programs_as_they_are_pinned() -> None:
+    """Whoever moves a pin makes the lock again: `labkit programs pack --lock`."""
+    lock = packlock.read()
+    if packlock.platform_name() == "linux-x86_64":
+        for module in builds_of(needed_by_the_course()):
+            assert lock.find(module), f"{module.name} has moved on"
+    for name, entry in CATALOGUE.items():
+        assert entry.licence, name
 
 
 # -- over the network -----------------------------------------------------------------
