@@ -66,7 +66,10 @@ class Kube(Transport):
     """A connection to one Kubernetes API with one identity.
 
     ``namespace`` is the one used where a call names none; the rest is Transport's.
+    ``is_shared``: others work in the cluster too, and what is theirs must stay.
     """
+
+    is_shared = False
 
     def __init__(
         self,
@@ -99,6 +102,11 @@ class Kube(Transport):
     def with_token(self, token: str) -> Kube:
         """The same cluster as somebody else: with a ServiceAccount's token, say."""
         return Kube(self.server, namespace=self.namespace, ca=self.ca, token=token)
+
+    def owns(self, obj: Object) -> bool:
+        """Whether an object is the lab's, to change and to take away: all are, in a cluster of
+        its own (see ``labkit.foreign`` for the other kind)."""
+        return True
 
     # -- discovery ------------------------------------------------------------------
 

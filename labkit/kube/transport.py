@@ -71,10 +71,20 @@ class Transport:
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
         accept: str = "",
+        timeout: float = 30.0,
     ) -> Object:
-        """One call; the decoded JSON answer.  Raises ApiError on any status ≥ 400."""
+        """One call; the decoded JSON answer.  Raises ApiError on any status ≥ 400.
+
+        ``timeout`` is how long the server may be silent, in seconds.
+        """
         answer = self.raw(
-            method, path, body=body, query=query, content_type=content_type, accept=accept
+            method,
+            path,
+            body=body,
+            query=query,
+            content_type=content_type,
+            accept=accept,
+            timeout=timeout,
         )
         return cast(Object, json.loads(answer)) if answer else {}
 
@@ -87,10 +97,20 @@ class Transport:
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
         accept: str = "",
+        timeout: float = 30.0,
     ) -> bytes:
         """One call; the answer's bytes (logs, metrics), in the form that ``accept`` names if
         it names one.  Raises ApiError on ≥ 400."""
-        response = self._send(method, path, body, query, content_type, stream=False, accept=accept)
+        response = self._send(
+            method,
+            path,
+            body,
+            query,
+            content_type,
+            stream=False,
+            accept=accept,
+            read_timeout=timeout,
+        )
         if response.status >= 400:
             raise _api_error(method, path, response.status, response.data)
         return response.data
@@ -149,7 +169,7 @@ class Transport:
                 body=data,
                 headers=headers,
                 preload_content=not stream,
-                timeout=urllib3.Timeout(connect=5.0, read=read_timeout),
+                timeout=urllib3.Timeout(connect=min(5.0, read_timeout or 5.0), read=read_timeout),
             )
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(
