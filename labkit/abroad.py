@@ -46,7 +46,7 @@ def settle(name: str, kubeconfig: Path | None, context: str | None, *, progress:
             _check_same(name, kept, target)
         progress(f"The cluster of the context {target.context} answers: {target.version}")
         mine = kept.claim(name) if kept else Claim.new(name)
-        if claim.found(target.kube, name) == mine:
+        if kept and claim.found(target.kube, name) == mine:
             return
         is_found = check(target, mine, _brings(mine))
         if kept is None:

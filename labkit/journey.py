@@ -273,7 +273,9 @@ class _Evidence:
         trail = Trail.read(self._kube, self._witnesses, self._rotation.started)
         self._found |= trail.proofs(self._rotation)
         if self._witnesses.api_audit is None and self._secret.changed_at:
-            self._found["secret-updated"] = Proof(self._secret.changed_at, "a watch on the Secret")
+            self._found["secret-updated"] = Proof(
+                self._secret.changed_at, "seen by a watch on the Secret"
+            )
         if self._witnesses.node_journal is None and "page-updated" in self._found:
             written = self._app.credentials().get("file_changed_at")
             if written and written >= self._rotation.started:

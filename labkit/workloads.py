@@ -334,7 +334,7 @@ def clean(
         for obj in kube.list("v1", "Namespace")
         if obj["metadata"]["name"] not in _SYSTEM | _OURS and kube.owns(obj)
     ]
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(lambda name: namespaces.remove(kube, name, timeout=timeout), names))
     for kind in ("Deployment", "StatefulSet", "DaemonSet"):
         _delete_all(kube, "apps/v1", kind, namespace="default")

@@ -45,7 +45,7 @@ def take_away(
     if removed:
         progress(f"Removed {len(removed)} of ESO's objects")
     spaces = held.own_namespaces()  # 3
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(lambda name: namespaces.remove(held, name, timeout=timeout), spaces))
     if spaces:
         progress(f"Removed the namespaces {', '.join(spaces)}")

@@ -98,7 +98,8 @@ def try_out(kube: Kube, context: str, objects: Iterable[Object]) -> None:
                 content_type="application/apply-patch+yaml",
             )
         except ApiError as error:
-            refused.append(f"{obj['kind']} {obj['metadata']['name']}: {error.seen}")
+            said = " ".join(error.seen.split())[:300]
+            refused.append(f"{obj['kind']} {obj['metadata']['name']}: {said}")
     if refused:
         raise LabError(
             f"The cluster of the context {context} would not take all that a lab brings, and "
