@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labkit import launch, vault, workloads
+from labkit import app, launch, vault, workloads
 from labkit.errors import ClusterError, LabError, UsageError
 from labkit.foreign import Claim, Held, Kept, Target, check, claim, reach, stock, take_away
 from labkit.kube import Kube, Object, load_manifests
@@ -122,10 +122,11 @@ def check_move(kube: Held, there: Position) -> None:
     kube.claim.learn(kube, there.names.values())
 
 
-def provide_app(kube: Kube) -> None:
-    """See to it that the course's app can run there; nothing to do in a cluster of one's own."""
+def provide_app(kube: Kube, namespace: str = app.NAMESPACE) -> None:
+    """See to it that a namespace, which is there and the lab's, can run the course's app;
+    nothing to do in a cluster of one's own."""
     if isinstance(kube, Held):
-        stock.provide(kube, kube.claim)
+        stock.provide(kube, kube.claim, namespace)
 
 
 def _leave(target: Target, mine: Claim, progress: Progress) -> None:

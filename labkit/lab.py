@@ -453,6 +453,7 @@ class Lab:
             witnesses=self._witnesses,
             rotations=rotations,
             modes=modes,
+            provide_app=abroad.provide_app,
             on_progress=print,
         )
 

@@ -36,6 +36,11 @@ class Held(Kube):
         """Connect as the kubeconfig at ``path`` says.  Raises UsageError."""
         return cls(Kube.from_kubeconfig(path), claim)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the lab's own objects carry."""
+        return self.claim.labels
+
     def owns(self, obj: Object) -> bool:
         """Whether the object is the lab's, to change and to take away."""
         meta, kind = obj["metadata"], obj.get("kind", "")

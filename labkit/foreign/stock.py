@@ -26,6 +26,7 @@ FILES = "gitops-secrets-app"
 """The ConfigMap with the app's files."""
 _PLACE = "/opt/demo_app"
 _VOLUME = "gitops-secrets-app"
+_MOST = 10  # containers of a pod that are looked at: lesson 06's lanes are as many
 _API = "admissionregistration.k8s.io/v1"
 
 
@@ -64,8 +65,7 @@ def policy(claim: Claim) -> tuple[Object, Object]:
                 "matchConditions": [
                     {
                         "name": "the-courses-app",
-                        "expression": "size(object.spec.containers) == 1 && "
-                        f"object.spec.containers[0].image == '{IMAGE}'",
+                        "expression": f"object.spec.containers.exists(c, c.image == '{IMAGE}')",
                     }
                 ],
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": _mutation()}}],
@@ -80,7 +80,7 @@ def policy(claim: Claim) -> tuple[Object, Object]:
     )
 
 
-def provide(kube: Kube, claim: Claim, *, namespace: str = "demo", timeout: float = 30.0) -> None:
+def provide(kube: Kube, claim: Claim, namespace: str, *, timeout: float = 30.0) -> None:
     """Have the app's pods in ``namespace`` (which is there, and the lab's) run; safe to repeat.
 
     A new policy is not in force at once; a pod that came before would never start.  So this
@@ -116,29 +116,35 @@ def _tried(kube: Kube, namespace: str) -> str:
 
 
 def _mutation() -> str:
-    """In CEL: image and command, where to listen, and the files as one more volume."""
+    """In CEL: for each container of the app another image and command, and where to listen;
+    the files as one more volume of the pod."""
     volume = (
         f"Object.spec.volumes{{name: '{_VOLUME}', configMap: Object.spec.volumes.configMap{{"
         f"name: '{FILES}', items: [{_items()}]}}}}"
     )
+    parts = [f"[\n{_more('object.spec', '/spec', 'volumes', volume)}\n]"]
+    return " + ".join([*parts, *map(_container, range(_MOST))])
+
+
+def _container(number: int) -> str:
+    owner, path = f"object.spec.containers[{number}]", f"/spec/containers/{number}"
     mount = (
         f"Object.spec.containers.volumeMounts{{name: '{_VOLUME}', mountPath: '{_PLACE}', "
         "readOnly: true}"
     )
     # Whatever listens on all addresses says so in one word with its port: nodes that stand in
     # for a network (this course's own) look for such words.
-    listen = "Object.spec.containers.env{name: 'LISTEN', value: '0.0.0.0:8080'}"
-    return "\n".join(
-        (
-            "[",
-            _set("/spec/containers/0/image", f"'{STOCK}'", "replace") + ",",
-            _set("/spec/containers/0/command", f"['python3', '{_PLACE}']") + ",",
-            _more("object.spec.containers[0]", "/spec/containers/0", "env", listen) + ",",
-            _more("object.spec.containers[0]", "/spec/containers/0", "volumeMounts", mount) + ",",
-            _more("object.spec", "/spec", "volumes", volume),
-            "]",
-        )
+    port = f"(has({owner}.ports) ? string({owner}.ports[0].containerPort) : '8080')"
+    listen = f"Object.spec.containers.env{{name: 'LISTEN', value: '0.0.0.0:' + {port}}}"
+    changes = (
+        _set(f"{path}/image", f"'{STOCK}'", "replace"),
+        _set(f"{path}/command", f"['python3', '{_PLACE}']"),
+        _more(owner, path, "env", listen),
+        _more(owner, path, "volumeMounts", mount),
     )
+    separator = ",\n"
+    is_ours = f"size(object.spec.containers) > {number} && {owner}.image == '{IMAGE}'"
+    return f"(({is_ours}) ? [\n{separator.join(changes)}\n] : [])"
 
 
 def _items() -> str:

@@ -71,6 +71,11 @@ class Kube(Transport):
 
     is_shared = False
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the lab's own objects carry: nothing, in a cluster of its own."""
+        return {}
+
     def __init__(
         self,
         server: str,
