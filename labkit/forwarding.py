@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import aiohttp
 
+from labkit.errors import UsageError
 from labkit.kube import Object
 from labkit.kube.kubeconfig import Access
 from labkit.kube.transport import Transport
@@ -51,12 +52,15 @@ class Cluster:
     """The API of a foreign cluster, for the event loop.  ``close`` it."""
 
     def __init__(self, access: Access) -> None:
-        with Transport(
-            access.server, ca=access.ca, client_cert=access.client_cert, token=access.token
-        ) as transport:
-            self._server = transport.server
-            self._headers = transport.auth_headers
-            self._ssl: ssl.SSLContext = transport.ssl_context
+        self._transport = Transport(
+            access.server,
+            ca=access.ca,
+            client_cert=access.client_cert,
+            token=access.token,
+            renewed=access.renewed,
+        )
+        self._server = self._transport.server
+        self._ssl: ssl.SSLContext = self._transport.ssl_context
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -69,7 +73,11 @@ class Cluster:
         timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
         try:
             async with self._open().get(
-                self._server + path, params=query, ssl=self._ssl, timeout=timeout
+                self._server + path,
+                params=query,
+                headers=await self._headers(),
+                ssl=self._ssl,
+                timeout=timeout,
             ) as answer:
                 if answer.status == 404:
                     return None
@@ -138,7 +146,11 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}"
         try:
             return await self._open().ws_connect(
-                self._server + path, protocols=(_PROTOCOL,), ssl=self._ssl, max_msg_size=0
+                self._server + path,
+                protocols=(_PROTOCOL,),
+                headers=await self._headers(),
+                ssl=self._ssl,
+                max_msg_size=0,
             )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Refused(
@@ -150,8 +162,15 @@ class Cluster:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:  # it belongs to a running loop
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(headers=self._headers, connector=connector)
+            self._session = aiohttp.ClientSession(connector=connector)
         return self._session
+
+    async def _headers(self) -> dict[str, str]:
+        """Who we are; a plugin that is asked for a new token takes its time elsewhere."""
+        try:
+            return await asyncio.to_thread(lambda: self._transport.auth_headers)
+        except UsageError as error:
+            raise Refused(Cause.NOT_READY, str(error)) from error
 
 
 class ForwardingDialler(Dialler):

@@ -5,8 +5,7 @@ watches, waits, and HTTP through the API server's service proxy.  It exists besi
 official client (``lab.kube``, which lessons use) because importing that one costs half
 a second and tens of megabytes in every process that merely wants to apply a file.
 
-Only this module and what a learner runs talk to the API from above the seam.  Reading
-kubeconfigs that need plugins is left to the official client.
+Only this module and what a learner runs talk to the API from above the seam.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 from labkit.errors import ApiError, ManifestError, UsageError, WaitTimeout
 from labkit.kube import kubeconfig
+from labkit.kube.credentials import Renewed
 from labkit.kube.objects import Object
 from labkit.kube.transport import Transport
 
@@ -84,8 +84,9 @@ class Kube(Transport):
         ca: str | None = None,
         client_cert: tuple[str, str] | None = None,
         token: str | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
-        super().__init__(server, ca=ca, client_cert=client_cert, token=token)
+        super().__init__(server, ca=ca, client_cert=client_cert, token=token, renewed=renewed)
         self.namespace = namespace
         self._resources: dict[str, dict[str, Resource]] = {}
 
@@ -102,6 +103,7 @@ class Kube(Transport):
             ca=access.ca,
             client_cert=access.client_cert,
             token=access.token,
+            renewed=access.renewed,
         )
 
     def with_token(self, token: str) -> Kube:

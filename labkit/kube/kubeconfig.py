@@ -1,7 +1,7 @@
 """Read a kubeconfig: where the API is and how to sign in.
 
-It reads certificates and tokens, inline or from files; plugins (exec, auth providers)
-are refused, since running somebody's program is more than a lab was asked to do.
+It reads certificates and tokens, inline or from files.  What a user's plugin gives is got by
+``credentials``.
 """
 
 from __future__ import annotations
@@ -15,46 +15,51 @@ import yaml
 
 from labkit.errors import UsageError
 from labkit.kube._text import short
+from labkit.kube.credentials import Renewed, from_file, from_plugin
 from labkit.kube.objects import Object
 
 
 @dataclass(frozen=True)
 class Access:
-    """One context of a kubeconfig, resolved: PEM texts and tokens, not paths."""
+    """One context of a kubeconfig, resolved: PEM texts and tokens, not paths.
+
+    ``token`` is the one of now; where it ends, ``renewed`` gives the one that is good then.
+    """
 
     server: str
     namespace: str
     ca: str | None
     client_cert: tuple[str, str] | None = field(repr=False)
     token: str | None = field(repr=False)
+    renewed: Renewed | None = None
 
 
 def read(path: Path, *, context: str | None = None) -> Access:
     """The (current) context of the kubeconfig at ``path``.
 
-    Raises UsageError when the file cannot be read or makes no sense, or its user needs a
-    plugin.
+    Raises UsageError when the file cannot be read or makes no sense, or its user's plugin
+    gives nothing.
     Source: the ``Config`` type of ``k8s.io/client-go/tools/clientcmd/api/v1``.
     """
     _, cluster, user, chosen = _chosen(path, context)
-    if "exec" in user or "auth-provider" in user:
+    if "auth-provider" in user:
         raise UsageError(
-            f"The kubeconfig {path} signs in through a plugin, which labkit does not run",
-            seen="exec or auth-provider in the user entry",
-            todo="Make a kubeconfig with a token or a client certificate.",
+            f"The kubeconfig {path} signs in through an auth-provider, which Kubernetes gave up",
+            todo="Make a new one, with a plugin (exec), a token or a client certificate.",
         )
     try:
         certificate = _material(user, "client-certificate", path)
         key = _material(user, "client-key", path)
-        token = user.get("token")
-        if not token and user.get("tokenFile"):
-            token = _text(path, user["tokenFile"]).strip()
+        pair = (certificate, key) if certificate and key else None
+        renewed = _renewed(user, cluster, path)
+        first = renewed() if renewed else None  # now, so that what is wrong is told now
         return Access(
             server=cluster.get("server", ""),
             namespace=chosen.get("namespace") or "default",
             ca=_material(cluster, "certificate-authority", path),
-            client_cert=(certificate, key) if certificate and key else None,
-            token=token,
+            client_cert=pair or (first.client_cert if first else None),
+            token=first.token if first else user.get("token"),
+            renewed=renewed,
         )
     except ValueError as error:  # base64 and UTF-8; the words of neither quote the secret
         raise UsageError(
@@ -64,12 +69,25 @@ def read(path: Path, *, context: str | None = None) -> Access:
         ) from None
 
 
+def _renewed(user: Object, cluster: Object, path: Path) -> Renewed | None:
+    """Where the token comes from, if it is one that ends; an ``exec`` entry before others."""
+    plugin = user.get("exec")
+    if isinstance(plugin, dict):
+        command = str(plugin.get("command", ""))
+        if "/" in command:  # relative to the kubeconfig, as kubectl has it
+            plugin = {**plugin, "command": str(path.absolute().parent / command)}
+        return Renewed(from_plugin(plugin, cluster))
+    if user.get("tokenFile") and not user.get("token"):
+        return Renewed(from_file(path.parent / user["tokenFile"]))
+    return None
+
+
 def extract(path: Path, *, context: str | None = None) -> tuple[str, str]:
     """The name of the (current) context, and a kubeconfig of it alone, as YAML.
 
     What it refers to (files, a plugin) it refers to as before, files by absolute paths, so
     that a renewed certificate or token is found.  Raises UsageError as ``read`` does, but
-    for plugins.
+    for what the files and the plugin hold.
     """
     name, cluster, user, chosen = _chosen(path, context)
     folder = path.absolute().parent

@@ -17,6 +17,7 @@ import urllib3
 
 from labkit.errors import ApiError, ClusterError
 from labkit.kube._text import short
+from labkit.kube.credentials import Renewed
 from labkit.kube.objects import Object
 
 
@@ -24,7 +25,8 @@ class Transport:
     """A connection pool for one server and one identity.
 
     ``ca`` is PEM text (None: the system's authorities), ``client_cert`` a certificate
-    and its key as PEM texts, ``token`` a bearer token.  None of them shows in the repr.
+    and its key as PEM texts, ``token`` a bearer token; one that ends is asked of ``renewed``
+    instead.  None of them shows in the repr.
     """
 
     def __init__(
@@ -34,13 +36,15 @@ class Transport:
         ca: str | None = None,
         client_cert: tuple[str, str] | None = None,
         token: str | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
         self.server = server.rstrip("/")
         self.ca = ca
         context = ssl.create_default_context(cadata=ca)
         if client_cert:
             _load_pair(context, *client_cert)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
+        self._renewed = renewed
         self.ssl_context = context
         self._pool = urllib3.PoolManager(ssl_context=context, retries=False, maxsize=16)
 
@@ -50,7 +54,8 @@ class Transport:
     @property
     def auth_headers(self) -> dict[str, str]:
         """The headers that sign a call of another library in as this identity."""
-        return dict(self._headers)
+        token = self._renewed().token if self._renewed else self._token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def close(self) -> None:
         """Drop the pooled connections; safe to repeat."""
@@ -157,7 +162,7 @@ class Transport:
         read_timeout: float | None = 30.0,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = dict(self._headers) | ({"Accept": accept} if accept else {})
+        headers = self.auth_headers | ({"Accept": accept} if accept else {})
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
