@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A folder that `make offline` made: everything is then taken from there, and nothing fetched.
+OFFLINE ?=
+WHEELS := $(if $(OFFLINE),--no-index --find-links $(OFFLINE)/wheels)
+PACK := $(if $(OFFLINE),--from $(OFFLINE))
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -14,19 +18,19 @@ $(READY): requirements.lock pyproject.toml $(shell find labkit/_jupyter -type f 
 	@$(PYTHON) -c 'import sys; v=sys.version_info; v >= (3, 11) or sys.exit("labkit needs Python 3.11 or newer; this is %d.%d. Name another: make PYTHON=python3.12 lab" % v[:2])'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make virtual environments: install your system's python3-venv package."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(WHEELS) -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 .PHONY: setup
 setup: $(READY) ## everything installed and built, nothing started
-	$(BIN)/labkit programs get
+	$(BIN)/labkit programs get $(PACK)
 
 .PHONY: lab
 lab: setup ## the lab running, and JupyterLab serving the lessons
 	$(BIN)/labkit up
 	@echo "JupyterLab: open the address below. Ctrl-C ends it; the lab itself goes on until \`make down\`."
-	@$(BIN)/jupyter lab --config=jupyter_server_config.py
+	@$(BIN)/jupyter lab --config=labkit/_jupyter/serve.py --ServerApp.root_dir=notebooks
 
 .PHONY: test
 test: setup lint ## every check and every test, on real programs and in a real browser
@@ -53,13 +57,30 @@ format: $(READY) ## rewrite the code in the house's format
 conformance: setup ## Kubernetes' own conformance tests of what the node claims to do
 	$(BIN)/python -m bench.conformance
 
+DOCS = $(BIN)/python -m sphinx --quiet -W --keep-going --nitpicky -c docs -d build/doctrees
+
+.PHONY: docs
+docs: $(READY) ## the site of these pages and lessons, in build/docs
+	@$(DOCS) -b html . build/docs
+	@echo "The site is in build/docs: open build/docs/index.html."
+
+.PHONY: docs-links
+docs-links: $(READY) ## the same, and every link to other people's pages followed
+	$(DOCS) -b linkcheck . build/links
+
 .PHONY: bench
 bench: setup ## the figures: times, memory, ratios against a peer
 	$(BIN)/python -m bench
 
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies again (hashes, no addresses)
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra test --quiet --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra test --extra docs --quiet --output-file requirements.lock pyproject.toml
+
+.PHONY: offline
+offline: setup ## dist/offline: all that a machine like this one needs to set up with no network
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes -r requirements.lock -d dist/offline/wheels
+	$(BIN)/labkit programs pack --to dist/offline
+	@echo "Copy dist/offline and this checkout; there: make lab OFFLINE=FOLDER"
 
 .PHONY: down
 down: ## stop every lab

@@ -83,7 +83,7 @@ def served(home: Path, lab: str, **env: str) -> Iterator[JupyterLab]:
         server = subprocess.Popen(
             [
                 sys.executable,
-                *("-m", "jupyter", "lab", f"--config={_REPO / 'jupyter_server_config.py'}"),
+                *("-m", "jupyter", "lab", f"--config={_REPO / 'labkit/_jupyter/serve.py'}"),
                 *(f"--ServerApp.root_dir={notebooks}", "--ServerApp.port=0", "--no-browser"),
             ],
             cwd=home,

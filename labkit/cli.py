@@ -8,6 +8,7 @@ written to a file and named, since it is a bug of ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -19,12 +20,16 @@ from typing import Annotated, Any
 
 import typer
 
-from labkit import commands, launch, logs, status, tour
+from labkit import commands, launch, logs, serving, status, tour
 from labkit import lab as labs
+from labkit.classroom import command as classroom
 from labkit.errors import LabBusy, LabError, NoLab, UsageError
 from labkit.options import DEFAULT, Context, Json, Kubeconfig, Name
 from labkit.options import option_for as _option
 from labkit.programs.command import app as programs_app
+
+_OF_THE_DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
+"""What a machine refuses, and no mistake of labkit's."""
 
 app = typer.Typer(
     name="labkit",
@@ -36,6 +41,9 @@ app = typer.Typer(
 app.add_typer(programs_app, name="programs")
 
 commands.register(app)
+
+serving.register(app)
+classroom.register(app)
 
 
 @app.command()
@@ -206,6 +214,12 @@ def _tell(error: Exception) -> int:
     """Say what failed, on standard error; the exit code that goes with it."""
     if isinstance(error, LabError):
         _note(f"labkit: {error}")
+        return 1
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK and error.filename:
+        _note(
+            f"labkit: A file or folder cannot be used. Seen: {error.filename}: {error.strerror}. "
+            "`labkit doctor` says which folders labkit wants, and how others are chosen."
+        )
         return 1
     place = "what led to it (there was no room to keep more)"
     with contextlib.suppress(OSError):

@@ -207,6 +207,18 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def has_pidfd() -> bool:
+    """Whether the kernel tells of a process's end by a descriptor; else threads wait for it.
+
+    Source: pidfd_open(2) (Linux 5.3), which some sandboxes refuse.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def kernel_setting(name: str, root: Path = Path("/proc/sys")) -> tuple[int, ...] | None:
     """The figures of a sysctl such as ``fs/inotify/max_user_watches``; None if it has none.
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +22,44 @@ _LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def cache_dir() -> Path:
-    """The folder for programs and golden snapshots (``LABKIT_CACHE`` overrides it)."""
+    """The folder for programs and golden snapshots (``LABKIT_CACHE`` overrides it).
+
+    Raises LabError when this user has no home folder.
+    """
     override = os.environ.get("LABKIT_CACHE")
     if override:
         return Path(override)
     import platformdirs  # not for the guardian, which must stay tiny
 
-    return Path(platformdirs.user_cache_dir("labkit"))
+    with _home_explained():
+        return Path(platformdirs.user_cache_dir("labkit"))
 
 
 def state_root() -> Path:
-    """The folder that holds one folder per lab (``LABKIT_STATE`` overrides it)."""
+    """The folder that holds one folder per lab (``LABKIT_STATE`` overrides it).
+
+    Raises LabError when this user has no home folder.
+    """
     override = os.environ.get("LABKIT_STATE")
     if override:
         return Path(override)
     import platformdirs
 
-    return Path(platformdirs.user_state_dir("labkit"))
+    with _home_explained():
+        return Path(platformdirs.user_state_dir("labkit"))
+
+
+@contextlib.contextmanager
+def _home_explained() -> Iterator[None]:
+    """Words for a container that runs as a number which nobody has a name for."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LabError(
+            "This user has no home folder to keep labs and programs in",
+            seen=f"HOME is not set, and the user {os.getuid()} is unknown here",
+            todo="Set HOME, or LABKIT_STATE and LABKIT_CACHE, to folders of yours.",
+        ) from error
 
 
 def check_lab_name(name: str) -> str:
@@ -157,6 +179,11 @@ class LabPaths:
     def progress(self) -> Path:
         """What the learner has passed; outlives the lab (see ``progress``)."""
         return self.root.with_name(f".{self.name}.progress.json")
+
+    @property
+    def seat(self) -> Path:
+        """In which class the learner sits, if in any (see ``classroom``); outlives the lab."""
+        return self.root.with_name(f".{self.name}.seat.json")
 
     @property
     def vault_unseal_key(self) -> Path:

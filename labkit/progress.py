@@ -21,6 +21,8 @@ from labkit.errors import LabError, UsageError
 from labkit.paths import make_private_dir, write_private
 
 _VERSION = 1
+_BEGINS_KEPT = 20
+"""Of one lesson: who begins it over more often than that forgets the first times."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,36 @@ class Progress:
     """All checkpoints that were ever looked at, by ``NN/exercise``, and the quizzes.
 
     ``quizzes`` says of each question that was answered, by ``NN/question`` (from 1),
-    whether the first answer was right.
+    whether the first answer was right; ``begun`` when each lesson was begun, by ``NN``
+    (unix seconds, oldest first).
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     quizzes: Mapping[str, bool] = field(default_factory=dict)
+    begun: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def of(self, lesson: int, exercise: str) -> Entry:
         """A checkpoint's entry; an empty one when it was never looked at."""
         return self.entries.get(key(lesson, exercise), Entry())
+
+    def seconds(self, lesson: int, exercise: str) -> float | None:
+        """How long a passed checkpoint took; None when it is not passed, or nobody can know.
+
+        It counts from the latest of what was before: the lesson was begun, or another
+        checkpoint of it passed.  ``begun_at`` would not do: it is the first look, and whoever
+        passes at that took no time.
+        """
+        passed_at = self.of(lesson, exercise).passed_at
+        if passed_at is None:
+            return None
+        start, own = key(lesson, ""), key(lesson, exercise)
+        passings = [
+            entry.passed_at
+            for name, entry in self.entries.items()
+            if name.startswith(start) and name != own and entry.passed_at is not None
+        ]
+        before = [at for at in (*self.begun.get(f"{lesson:02}", ()), *passings) if at <= passed_at]
+        return passed_at - max(before) if before else None
 
     def quiz(self, lesson: int) -> dict[int, bool]:
         """The questions of a lesson's quiz that were answered: right at the first try?"""
@@ -72,6 +95,7 @@ class Progress:
             "version": _VERSION,
             "checkpoints": {name: asdict(entry) for name, entry in sorted(self.entries.items())},
             "quizzes": dict(sorted(self.quizzes.items())),
+            "begun": {name: list(times) for name, times in sorted(self.begun.items())},
         }
 
 
@@ -81,10 +105,14 @@ def key(lesson: int, exercise: str | int) -> str:
 
 
 class Book:
-    """The file itself.  Safe to use from several processes."""
+    """The file itself.  Safe to use from several processes.
 
-    def __init__(self, file: Path) -> None:
+    ``told`` gets what is kept after each change; it must not raise.
+    """
+
+    def __init__(self, file: Path, told: Callable[[Progress], None] = lambda _: None) -> None:
         self.file = file
+        self._told = told
 
     def read(self) -> Progress:
         """What is kept; nothing when there is no file.
@@ -103,6 +131,14 @@ class Book:
         except ValueError:
             self.file.replace(self.file.with_name(self.file.name + ".broken"))
             return Progress()
+
+    def begun(self, lesson: int) -> None:
+        """Note that a lesson was begun, now; over again counts, too."""
+        name = f"{lesson:02}"
+        with self.locked():
+            before = self.read()
+            times = (*before.begun.get(name, ()), time.time())[-_BEGINS_KEPT:]
+            self._write(replace(before, begun={**before.begun, name: times}))
 
     def checked(self, lesson: int, exercise: str, *, passed: bool) -> Entry:
         """Note one look at a checkpoint; once passed, it stays so."""
@@ -136,27 +172,32 @@ class Book:
 
     def answered(self, lesson: int, question: int, *, right: bool) -> Progress:
         """Note an answer of a quiz; the first one to a question (from 1) counts."""
-        with self._lock():
+        with self.locked():
             before = self.read()
             after = replace(before, quizzes={key(lesson, question): right, **before.quizzes})
-            write_private(self.file, json.dumps(after.to_json(), indent=1))
+            self._write(after)
         return after
 
     def clear(self) -> None:
         """Forget everything; safe to repeat."""
-        with self._lock():
+        with self.locked():
             self.file.unlink(missing_ok=True)
+            self._told(Progress())
 
     def _change(self, lesson: int, exercise: str, change: Callable[[Entry], Entry]) -> Entry:
-        with self._lock():
+        with self.locked():
             before = self.read()
             entry = change(before.of(lesson, exercise))
-            after = replace(before, entries={**before.entries, key(lesson, exercise): entry})
-            write_private(self.file, json.dumps(after.to_json(), indent=1))
+            self._write(replace(before, entries={**before.entries, key(lesson, exercise): entry}))
         return entry
 
+    def _write(self, after: Progress) -> None:
+        write_private(self.file, json.dumps(after.to_json(), indent=1))
+        self._told(after)
+
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Let nobody else change it for the length of a block."""
         # A file of its own: the other one is replaced at each write.
         make_private_dir(self.file.parent)
         name = self.file.with_name(self.file.name + ".lock")
@@ -179,10 +220,14 @@ def parse(text: str) -> Progress:
         if not isinstance(version, int):
             raise TypeError
         entries = {str(name): Entry(**entry) for name, entry in found["checkpoints"].items()}
-        # An addition that older files lack and an older labkit leaves unread: still version 1.
+        # Additions that older files lack and an older labkit leaves unread: still version 1.
         quizzes = {
             key(*map(int, name.split("/"))): bool(right)
             for name, right in found.get("quizzes", {}).items()
+        }
+        begun = {
+            f"{int(name):02}": tuple(map(float, times))
+            for name, times in found.get("begun", {}).items()
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a progress file: {error}") from error
@@ -192,7 +237,7 @@ def parse(text: str) -> Progress:
             seen=f"version {version}; this one knows {_VERSION}",
             todo="Update labkit, or move the file away.",
         )
-    return Progress(entries, quizzes)
+    return Progress(entries, quizzes, begun)
 
 
 def load(file: Path) -> Progress:

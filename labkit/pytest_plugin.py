@@ -52,7 +52,7 @@ def _in_a_line() -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        pytest.fail(f"labkit: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"labkit: {error}", pytrace=False) from None
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import Any
 from labkit import course, staging
 from labkit import lab as labs
 from labkit.checks import Hint, Report, Scene
+from labkit.classroom import seat
 from labkit.course import minutes
 from labkit.course.model import Exercise, Lesson, Quiz
 from labkit.course.script import BLANK, blanks_in, has_commands
@@ -28,7 +29,6 @@ from labkit.errors import LabError
 from labkit.kernel import token_lines
 from labkit.live import Script, Text, Widgets
 from labkit.play import environment, play
-from labkit.progress import Book
 
 SOLVE = "LABKIT_SOLVE"
 """Set to play all solutions, for runs that cannot pass a parameter (nbval)."""
@@ -80,7 +80,7 @@ class Session:
         self.lesson = lesson
         self.scene = scene
         self._solve = solve
-        self._book = Book(scene.lab.paths.progress)
+        self._book = seat.book(scene.lab.paths)
         self._shown: dict[tuple[str, str], int] = {}  # hints so far, by ladder
         self._widgets = Widgets(self)
         self._one_at_a_time = threading.RLock()  # buttons work in threads, beside the cells

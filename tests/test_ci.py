@@ -73,7 +73,10 @@ def told() -> Iterator[tuple[str, str]]:
     yield "devcontainer.json", json.loads(DEVCONTAINER.read_text())["postCreateCommand"]
 
 
-COMMANDS = sorted({(where, line.strip()) for where, line in told()})
+_INNER = re.compile(r"\$\(([^()]+)\)")
+COMMANDS = sorted(
+    {(where, text.strip()) for where, line in told() for text in (line, *_INNER.findall(line))}
+)
 
 
 def words_of(line: str) -> list[str]:
@@ -181,7 +184,7 @@ def test_the_workflow_runs_on_what_the_kit_says_it_supports() -> None:
     assert [(row["os"], row["untried"]) for row in matrix["include"]] == [("macos-15", True)]
     assert jobs(recipe)["lessons"]["continue-on-error"] == "${{ matrix.untried }}"
     said = "\n".join(scripts(recipe))
-    for each in ("labkit up", "papermill", "--nbval", "programs.key", "labkit down --all"):
+    for each in ("labkit up", "papermill", "--nbval", "labkit programs key", "labkit down --all"):
         assert each in said
     kept = next(s for s in jobs(recipe)["lessons"]["steps"] if "upload" in s.get("uses", ""))
     assert kept["if"] == "always()"

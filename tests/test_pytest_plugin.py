@@ -90,36 +90,33 @@ def test_a_broken_manifest_fails_with_esos_own_words(
     assert "labkit/" not in done.stdout, "labkit's insides are not what was tested"
 
 
-@pytest.mark.parametrize(
-    ("words", "env", "says"),
-    [
-        (
-            ("--labkit-name", "nobody"),
-            {},
-            "labkit: No lab called nobody is running. Start it: `labkit up --name nobody`.",
-        ),
-        ((), {"LABKIT_ETCD": "/nowhere/etcd"}, "labkit: etcd"),
-    ],
-    ids=["no such lab", "no such program"],
-)
-def test_a_lab_that_cannot_be_had_is_a_line_and_no_traceback(
-    run_pytest: Pytest, words: tuple[str, ...], env: dict[str, str], says: str
+def one_line_errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What is told of each error, which must be a line: no traceback, no other exception."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stdout.partition("= ERRORS =")[2].splitlines()[1:-1]
+    assert [line.startswith("____") for line in lines] == [True, False], done.stdout
+    return lines[1::2]
+
+
+def test_a_lab_that_is_not_there_is_a_line_and_a_projects_own_fixture_wins(
+    run_pytest: Pytest, project: Path
 ) -> None:
-    done = run_pytest(*words, "-rN", "-k", "follows", **env)
-    assert done.returncode == 1
-    report = done.stdout.partition("ERRORS")[2].splitlines()[2:-1]
-    assert len(report) == 1, done.stdout
-    assert report[0].startswith(says), done.stdout
-
-
-def test_a_projects_own_fixture_wins(run_pytest: Pytest, project: Path) -> None:
     (project / "test_own.py").write_text(
         "import pytest\n\n\n"
         "@pytest.fixture\ndef lab():\n    return 'a room with benches'\n\n\n"
-        "def test_it(lab):\n    assert lab == 'a room with benches'\n"
+        "def test_own(lab):\n    assert lab == 'a room with benches'\n"
     )
-    done = run_pytest("test_own.py")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_pytest("--labkit-name", "nobody", "-rN", "-k", "follows or own")
+    assert one_line_errors(done) == [
+        "labkit: No lab called nobody is running. Start it: `labkit up --name nobody`."
+    ]
+    assert "1 passed" in done.stdout
+
+
+def test_a_lab_that_cannot_be_brought_up_is_a_line(run_pytest: Pytest) -> None:
+    done = run_pytest("-rN", "-k", "follows", LABKIT_ETCD="/nowhere/etcd")
+    (told,) = one_line_errors(done)
+    assert told.startswith("labkit: LABKIT_ETCD names no program that can be run.")
 
 
 def test_a_project_that_does_not_use_it_pays_nothing(tmp_path: Path) -> None:

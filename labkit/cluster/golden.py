@@ -2,7 +2,8 @@
 
 Bootstrapping RBAC and system namespaces and establishing CRDs is the same work each
 time.  So it is done once per set of programs and manifests, in a throw-away control
-plane, and the store is kept in the cache; a new lab begins with a copy.
+plane, and the store is kept in the cache; a new lab begins with a copy.  Where the cache is
+somebody else's, who has made none, it is kept beside the user's labs.
 
 1. A control plane without controllers starts empty; manifests are applied; system
    namespaces and CRDs are waited for.
@@ -36,7 +37,7 @@ from labkit import host
 from labkit.cluster import manifests as objects
 from labkit.cluster.components import ETCD_MEMBER, ProgramFile
 from labkit.errors import ClusterError
-from labkit.paths import LabPaths, cache_dir, make_private_dir, write_private
+from labkit.paths import LabPaths, cache_dir, make_private_dir, state_root, write_private
 from labkit.process import Child, Command
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ _KEPT = (
 _SYSTEM_NAMESPACES = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
 
 
-def location(programs: Mapping[str, ProgramFile], manifests: Sequence[Source]) -> Path:
-    """Where the snapshot for these programs and manifests is, or would be."""
+def locations(
+    programs: Mapping[str, ProgramFile], manifests: Sequence[Source]
+) -> tuple[Path, Path]:
+    """Where the snapshot for these programs and manifests is, or would be: for all, or for us."""
     digest = hashlib.sha256(str(_FORMAT).encode())
     for name in ("etcd", "kube-apiserver"):
         program = programs[name]
@@ -72,14 +75,19 @@ def location(programs: Mapping[str, ProgramFile], manifests: Sequence[Source]) -
     for source in manifests:
         content = source.read_bytes() if isinstance(source, Path) else json.dumps(source).encode()
         digest.update(b"\0" + hashlib.sha256(content).digest())
-    return cache_dir() / "golden" / digest.hexdigest()[:24]
+    name = digest.hexdigest()[:24]
+    return cache_dir() / "golden" / name, state_root() / ".golden" / name
 
 
 def find(programs: Mapping[str, ProgramFile], manifests: Sequence[Source]) -> Path | None:
     """The snapshot, if it is there and whole; a damaged one is removed."""
-    path = location(programs, manifests)
-    if not path.is_dir():
-        return None
+    found = (path for path in locations(programs, manifests) if _is_whole(path))
+    return next(found, None)
+
+
+def _is_whole(path: Path) -> bool:
+    if not os.path.isdir(path):  # noqa: PTH112 - nor is what may not be looked at
+        return False
     try:
         index = json.loads((path / "index.json").read_text())
         whole = all(_sha256(path / name) == wanted for name, wanted in index["sha256"].items())
@@ -87,7 +95,7 @@ def find(programs: Mapping[str, ProgramFile], manifests: Sequence[Source]) -> Pa
         whole = False
     if not whole:
         shutil.rmtree(path, ignore_errors=True)
-    return path if whole else None
+    return whole
 
 
 async def prepare(programs: Mapping[str, ProgramFile], manifests: Sequence[Source]) -> Path:
@@ -113,7 +121,14 @@ async def prepare(programs: Mapping[str, ProgramFile], manifests: Sequence[Sourc
             await plane.stop_program("etcd", grace=20)
         restored = root / "restored"
         await _without_history(programs["etcdutl"], plane.paths.etcd, restored)
-        return await asyncio.to_thread(_keep, restored, location(programs, manifests))
+        everybodys, ours = locations(programs, manifests)
+        target = everybodys if _may_write(everybodys.parent) else ours
+        return await asyncio.to_thread(_keep, restored, target)
+
+
+def _may_write(folder: Path) -> bool:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 async def _wait_for_namespaces(plane: ControlPlane, *, limit: float = 60) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from labkit.doctor.finding import Remark, note, ok, problem
@@ -24,9 +24,11 @@ from labkit.programs.catalogue import (
     variable_of,
 )
 from labkit.programs.resolve import resolve
+from labkit.programs.source import DOWNLOADS
 from labkit.programs.store import Store
 
-_PATIENCE = 1.0  # seconds to count what a folder takes
+_TO_VERIFY = 1.2  # seconds
+_PATIENCE = 0.5  # seconds to count what a folder takes
 _WORTH_TELLING = 100_000_000  # bytes
 
 
@@ -42,9 +44,19 @@ def _is_own(name: str) -> bool:
     return bool(os.environ.get(variable_of(name)))
 
 
-def programs() -> list[Remark]:
-    """Whether each program that the course needs is here, and as pinned."""
-    every_lab, wrong = needed_by_a_lab(), _wrong(needed_by_the_course())
+def programs_of_a_lab() -> list[Remark]:
+    """The same as ``programs``, of what every lab needs alone; a start has verified these."""
+    return programs(needed_by_a_lab(), tell_unseen=False)
+
+
+def programs(names: Sequence[str] = (), *, tell_unseen: bool = True) -> list[Remark]:
+    """Whether each program of ``names`` (none: what the course needs) is here, as pinned.
+
+    ``tell_unseen``: name those for which there was no time.
+    """
+    cache = cache_dir()
+    every_lab = needed_by_a_lab()
+    wrong, unseen = _wrong(names or needed_by_the_course(), time.monotonic() + _TO_VERIFY)
     remarks = []
     for name, error in wrong.items():
         # What comes in a wheel, or is the user's own, `up` cannot make.
@@ -63,18 +75,28 @@ def programs() -> list[Remark]:
         fix = "Run `labkit programs get` while you have time and a good network."
         seen = f"every lab's are there; lesson 07 will want {', '.join(later)}"
         remarks.append(note(seen, fix))
-    return remarks or [ok(f"all there and verified, in {cache_dir()}")]
+    if unseen and tell_unseen:
+        fix = "`labkit programs get` takes the time (so does `labkit up`, once)."
+        remarks.append(note(f"not verified for lack of time: {', '.join(unseen)}", fix))
+    return remarks or [ok(f"all there and verified, in {cache}")]
 
 
-def _wrong(names: Iterable[str]) -> dict[str, LabError]:
-    """Which of ``names`` cannot be run, each with the reason."""
-    wrong = {}
+def _wrong(names: Iterable[str], until: float) -> tuple[dict[str, LabError], list[str]]:
+    """Which of ``names`` cannot be run, each with the reason, and those not looked at.
+
+    Hashing what was never verified takes a while: after ``until`` (``time.monotonic``)
+    nothing more is looked at.
+    """
+    wrong, unseen = {}, []
     for name in names:
+        if time.monotonic() > until:
+            unseen.append(name)
+            continue
         try:
             resolve(name, remember=False)
         except LabError as error:
             wrong[name] = error
-    return wrong
+    return wrong, unseen
 
 
 def _words(error: LabError) -> str:
@@ -92,6 +114,12 @@ def room() -> list[Remark]:
         seen = f"{_about(size, is_all)} of older builds, {len(old)} of them"
         folders = " ".join(shlex.quote(str(folder)) for folder in old)
         fix = f"Where no lab runs on them: `rm -r {folders}`."
+        remarks.append(note(seen, fix))
+    left = [path for path in (store.root / DOWNLOADS).glob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in left)
+    if size > _WORTH_TELLING:
+        seen = f"{_about(size, True)} of packs in {store.root / DOWNLOADS}"
+        fix = f"`labkit programs get` goes on with a download, or `rm -r {store.root / DOWNLOADS}`."
         remarks.append(note(seen, fix))
     go = [store.go] if store.go.is_dir() else []
     size, is_all = _size(go, until)

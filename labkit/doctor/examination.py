@@ -14,17 +14,24 @@ from labkit.doctor import cache, folders, interpreter, kernel, machine, network,
 from labkit.doctor.finding import Finding, Remark, note
 from labkit.doctor.kubeconfig import kubeconfig
 from labkit.doctor.patience import Asked
+from labkit.errors import LabError
 
-_PATIENCE = 2.4  # seconds for all looks together
+_PATIENCE = 2.2  # seconds for all looks together
 _SHOWN = 4
+_REPORT = "Nothing depends on it; please report it with `labkit doctor --json`."
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one topic is looked at.  ``at_start``: it can keep a lab from coming up."""
+    """How one topic is looked at.
+
+    ``at_start``: it can keep a lab from coming up, and so is looked at when one did not;
+    ``briefly`` then, where not all of it matters.
+    """
 
     look: Callable[[], list[Remark]]
     at_start: bool = True
+    briefly: Callable[[], list[Remark]] | None = None
 
 
 LOOKS: Mapping[str, Look] = {
@@ -40,7 +47,7 @@ LOOKS: Mapping[str, Look] = {
     "Ports": Look(network.ports),
     "Proxy": Look(network.proxies),
     "Clock": Look(machine.clock),
-    "Programs": Look(cache.programs),
+    "Programs": Look(cache.programs, briefly=cache.programs_of_a_lab),
     "Program cache": Look(cache.room, at_start=False),
     "Labs": Look(remains.labs, at_start=False),
     "Leftovers": Look(remains.leftovers),
@@ -66,16 +73,18 @@ def _finding(topic: str, answer: Asked[list[Remark]], until: float) -> Finding:
         seen = "this look did not end in time"
         fix = "Run `labkit doctor` again; should it happen again, a disk or a server hangs."
         remarks = [note(seen, fix)]
+    except LabError as error:
+        remarks = [note(f"could not be looked at: {error.what}", error.todo or _REPORT)]
     except Exception as error:  # whose words are not shown: they may hold anything
         place = error.strerror if isinstance(error, OSError) else type(error).__name__
-        fix = "Nothing depends on it; please report it with `labkit doctor --json`."
-        remarks = [note(f"this look itself failed ({place})", fix)]
+        remarks = [note(f"this look itself failed ({place})", _REPORT)]
     return Finding.of(topic, remarks)
 
 
 def in_short() -> str:
     """What could keep a lab from coming up here, in at most five lines; for a failed start."""
-    found = examine({topic: look for topic, look in LOOKS.items() if look.at_start})
+    matters = ((topic, each) for topic, each in LOOKS.items() if each.at_start)
+    found = examine({topic: Look(each.briefly or each.look) for topic, each in matters})
     told = [finding for finding in found if finding.level != "ok"]
     if not told:
         return "`labkit doctor` sees nothing on this machine that would explain it."

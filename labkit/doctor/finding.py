@@ -57,7 +57,7 @@ class Finding:
         return cls(
             topic,
             told[0].level if told else "ok",
-            "; ".join(each.seen for each in told),
+            "; ".join(dict.fromkeys(each.seen for each in told)),
             " ".join(fixes),
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from labkit import leftovers
 from labkit.doctor.cache import missing_builds
 from labkit.doctor.finding import Remark, note, ok, problem
+from labkit.errors import LabError
 from labkit.paths import DEFAULT_LAB, cache_dir, state_root
 
 _LEAST_STATE = 150_000_000  # bytes: what `launch` wants before it begins
@@ -25,13 +26,11 @@ _SET_BOTH = "Set LABKIT_STATE and LABKIT_CACHE to folders of yours."
 
 def home() -> list[Remark]:
     """Whether there is a home folder, and a usable one.  A lab itself writes nothing there."""
-    named = os.environ.get("HOME")
-    found = Path("~").expanduser()
     fix = f"Set HOME to a folder of yours. {_SET_BOTH}"
-    if str(found) == "~":
-        return [note("HOME is not set, and this user has no home folder", fix)]
+    named = os.environ.get("HOME")
     if not named:
-        return [note(f"HOME is not set; {found} is taken", fix)]
+        return [note("HOME is not set", fix)]
+    found = Path(named)
     if not found.is_dir():
         return [note(f"{found} is no folder", fix)]
     if not os.access(found, os.W_OK | os.X_OK):
@@ -41,9 +40,19 @@ def home() -> list[Remark]:
 
 def folders() -> list[Remark]:
     """Whether state and cache can be written, programs run from there, and sockets fit."""
-    return [*_state(state_root()), *_cache(cache_dir())] or [
-        ok(f"state in {state_root()}, cache in {cache_dir()}")
-    ]
+    try:
+        state, cache = state_root(), cache_dir()
+    except LabError as error:
+        return [problem(f"{error.what} ({error.seen})", error.todo)]
+    return [*_state(state), *_cache(cache)] or [ok(f"state in {state}, cache in {cache}")]
+
+
+def temporary() -> Path | None:
+    """The folder for temporary files; None when none can be written, on a full disk say."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None
 
 
 def _state(state: Path) -> list[Remark]:
@@ -62,7 +71,7 @@ def _state(state: Path) -> list[Remark]:
         seen = f"state: {state} is too long a path for unix sockets, and so is TMPDIR's"
         return [problem(seen, shorter)]
     seen = f"state: {state} is too long a path for unix sockets; they go to the temp folder"
-    return [note(seen, f"Nothing to do, unless something clears that folder. {shorter}")]
+    return [note(seen, f"{shorter} Nothing has to be done while that folder is not cleared.")]
 
 
 def _cache(cache: Path) -> list[Remark]:
@@ -76,9 +85,9 @@ def _cache(cache: Path) -> list[Remark]:
         return [problem(seen, "Set LABKIT_CACHE to a folder on another disk.")]
     if not refusal:
         return []
-    if missing_builds() or not any((cache / "golden").glob("[!.]*")):
+    if missing_builds():
         return [problem(f"cache: {refusal}", fix)]
-    kept = "Nothing to do: what a lab needs is in it. To renew it, ask whoever can write there."
+    kept = "That cache has what a lab needs; whoever can write there can renew it."
     return [note(f"cache: {refusal}", kept)]
 
 
@@ -104,7 +113,7 @@ class _Place:
 def disk() -> list[Remark]:
     """Free space, and free inodes where the file system counts them; each disk once."""
     builds = bool(missing_builds())
-    temp = Path(tempfile.gettempdir())
+    temp = temporary()
     places = [
         _Place("state", state_root(), _LEAST_STATE, fix="set LABKIT_STATE to a folder with room"),
         _Place(
@@ -123,7 +132,10 @@ def disk() -> list[Remark]:
     if builds and 0 <= _free_files(cache_dir()) < _BUILD_FILES:
         seen = f"{_free_files(cache_dir())} free inodes at {_existing(cache_dir())}"
         remarks.append(note(seen, "A build makes about 150000 files for a while: free some."))
-    if shutil.disk_usage(temp).free < _LEAST_TEMP:
+    if temp is None:
+        seen = "no folder for temporary files can be written"
+        remarks.append(note(seen, "Free some space, or set TMPDIR to a folder of yours."))
+    elif shutil.disk_usage(temp).free < _LEAST_TEMP:
         seen = f"{shutil.disk_usage(temp).free / 1e6:.0f} MB free in {temp} (temp)"
         remarks.append(note(seen, "Free some, or set TMPDIR to a folder with room."))
     return remarks

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterable
 
 from labkit.doctor.finding import Remark, note, ok, problem
-
-DISTRIBUTION = "gitops-secrets-lab"
+from labkit.programs.source import DISTRIBUTION
 
 _OLDEST = (3, 11)
 _A_LAB_NEEDS = frozenset(

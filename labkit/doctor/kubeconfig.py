@@ -25,6 +25,7 @@ from labkit.doctor.patience import Asked
 from labkit.paths import state_root
 
 _ANSWER = 1.5  # seconds
+_LONGEST = 4096  # bytes of an answer
 _UNTOUCHED = "the embedded lab never touches it"
 _KEEP = "Nothing has to be done for the embedded lab."
 
@@ -32,9 +33,10 @@ _KEEP = "Nothing has to be done for the embedded lab."
 def kubeconfig() -> list[Remark]:
     """What a kubectl of the user's would talk to, outside of a lab."""
     named = os.environ.get("KUBECONFIG", "")
-    places = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
-    home = Path("~/.kube/config").expanduser()
-    there = [place for place in places or [home] if place.exists()]
+    places = [Path(part) for part in named.split(os.pathsep) if part]
+    if not places and os.environ.get("HOME"):
+        places = [Path(os.environ["HOME"], ".kube", "config")]
+    there = [place for place in places if os.access(place, os.F_OK)]
     if len(places) == 1 and (own := _lab_of(places[0])):
         return [_of_a_lab(own)]
     if not there:
@@ -147,22 +149,24 @@ def _split(server: str) -> SplitResult | None:
 
 
 def _ask(server: str) -> str:
-    """What is wrong with the server, in a few words; "" when something there speaks HTTP."""
+    """What is wrong with the server, in a few words; "" when a Kubernetes API answers there."""
     url = _split(server)
     if url is None:
         return "is no address"
     try:
-        Asked(lambda: _version(url)).wait(_ANSWER)
+        answer = Asked(lambda: _version(url)).wait(_ANSWER)
     except TimeoutError:
         return f"does not answer within {_ANSWER:g} s"
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", "") or type(error).__name__
         return f"does not answer ({reason})"
-    return ""
+    # Its version, or its words of a refusal: whoever asks has not signed in.
+    is_api = b'"gitVersion"' in answer or b'"Status"' in answer
+    return "" if is_api else "answers, but not as a Kubernetes API does"
 
 
-def _version(url: SplitResult) -> int:
-    """The status of an anonymous question for the version: any will do."""
+def _version(url: SplitResult) -> bytes:
+    """The answer to an anonymous question for the version."""
     connection: http.client.HTTPConnection
     if url.scheme == "https":
         # Whoever answers is told nothing and believed nothing.
@@ -176,6 +180,6 @@ def _version(url: SplitResult) -> int:
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=_ANSWER)
     try:
         connection.request("GET", f"{url.path.rstrip('/')}/version")
-        return connection.getresponse().status
+        return connection.getresponse().read(_LONGEST)
     finally:
         connection.close()

@@ -14,6 +14,7 @@ import psutil
 import labkit
 from labkit import cgroups, launch
 from labkit.doctor.finding import Remark, note, ok, problem
+from labkit.doctor.folders import temporary
 from labkit.errors import LabError
 from labkit.paths import cache_dir
 from labkit.programs.catalogue import builds_of, needed_by_a_lab
@@ -92,16 +93,25 @@ def clock(
         )
     elif began > made + _FUTURE * 365.25 * 86400:
         remarks.append(note(f"{seen}, more than {_FUTURE} years after labkit was made", fix))
-    with tempfile.TemporaryFile() as file:
-        skew = os.fstat(file.fileno()).st_mtime - now()
+    temp = temporary()
+    skew = 0.0 if temp is None else _skew(temp, now)
     if abs(skew) > _SKEW:
-        seen = f"a file made now in {tempfile.gettempdir()} is dated {skew:+.0f} s from now"
+        seen = f"a file made now in {temp} is dated {skew:+.0f} s from now"
         remarks.append(note(seen, "Set the clocks of this machine and of that disk's server."))
     time.sleep(0.02)
     passed, really = now() - began, steady() - steadily
     if really < 0 or abs(passed - really) > 1.0:
         remarks.append(note(f"it moved by {passed - really:+.1f} s while it was looked at", fix))
     return remarks or [ok(seen)]
+
+
+def _skew(folder: Path, now: Callable[[], float]) -> float:
+    """Seconds between a file that is made in ``folder`` now, and gone again, and ``now``."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime - now()
+    except OSError:  # there is no room, which `folders` tells
+        return 0.0
 
 
 def _newest() -> float:

@@ -29,16 +29,17 @@ _SILENT = (
     f"and there is no answer within {_ANSWER:g} s",
     "Correct it, or `unset {names}`: nothing can be fetched that way.",
 )
-_ROUTES = ("http_proxy", "https_proxy", "all_proxy")
+ROUTES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def ports(settings: Path = Path("/proc/sys")) -> list[Remark]:
     """Whether a port of loopback can be had, and a row of them for a lab's NodePorts."""
     try:
-        host.free_ports(1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=_ANSWER).close()
     except OSError as error:
         fix = "Bring loopback up (`ip link set lo up`), or allow this container to use it."
-        return [problem(f"no port of 127.0.0.1 can be had: {error.strerror}", fix)]
+        return [problem(f"127.0.0.1 cannot be reached: {error.strerror or 'no answer'}", fix)]
     try:
         block = PortBlock.reserve()
     except NodeError as error:
@@ -58,7 +59,7 @@ def ports(settings: Path = Path("/proc/sys")) -> list[Remark]:
 def proxies(env: Mapping[str, str] = os.environ) -> list[Remark]:
     """Whether the proxies that ``env`` names are usable, and loopback goes past them."""
     set_here = {
-        name: env[name] for route in _ROUTES for name in (route, route.upper()) if env.get(name)
+        name: env[name] for route in ROUTES for name in (route, route.upper()) if env.get(name)
     }
     labs = _of_labs()
     yours = {name: value for name, value in set_here.items() if value not in labs}
@@ -123,7 +124,7 @@ def _look(value: str) -> tuple[str, str]:
 def _differences(yours: Mapping[str, str]) -> list[Remark]:
     """Programs differ in which spelling they read."""
     remarks = []
-    for route in _ROUTES:
+    for route in ROUTES:
         lower, upper = yours.get(route), yours.get(route.upper())
         if lower and upper and lower != upper:
             fix = "Set both to the same: some programs read the one, some the other."
@@ -137,7 +138,9 @@ def _past_loopback(env: Mapping[str, str]) -> list[Remark]:
         return []
     value = ",".join([*([excepted] if excepted else []), *_LOOPBACK])
     seen = "loopback is not excepted from the proxy, and all of a lab is on loopback"
-    fix = f"`export NO_PROXY={value} no_proxy={value}` (`labkit env` and notebooks do that)."
+    fix = (
+        f"`export NO_PROXY={value} no_proxy={value}` (`labkit env` and notebooks do it themselves)."
+    )
     return [note(seen, fix)]
 
 

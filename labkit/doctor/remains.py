@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tempfile
 import time
 from pathlib import Path
 
 from labkit import host, launch, record
 from labkit.doctor.finding import Remark, note, ok
+from labkit.doctor.folders import temporary
 from labkit.errors import LabError
 from labkit.ledger import Ledger
 from labkit.options import option_for
@@ -76,7 +76,8 @@ def leftovers() -> list[Remark]:
             seen = f"processes of the lab {name}, which has ended: {', '.join(pids)}"
             fix = f"`labkit down{option_for(name)}` ends them (so does `labkit up`)."
             remarks.append(note(seen, fix))
-    left = unused(Path(tempfile.gettempdir()))
+    temp = temporary()
+    left = [] if temp is None else unused(temp)
     if left:
         words = " ".join(shlex.quote(str(folder)) for folder in left)
         seen = f"{len(left)} temp folder{'s' if len(left) > 1 else ''} that nobody uses"

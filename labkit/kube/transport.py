@@ -20,6 +20,14 @@ from labkit.kube._text import short
 from labkit.kube.credentials import Renewed
 from labkit.kube.objects import Object
 
+_RETRIES = urllib3.Retry(
+    total=10, connect=False, read=False, redirect=False, other=False,
+    allowed_methods=None, raise_on_status=False,
+)  # fmt: skip
+"""A server that says when to come again (429 or 503 with Retry-After: it has just started, say)
+did nothing with the request, so it is sent again.  Any other failure is the caller's.
+Source: ``maxRetries`` in client-go's ``rest/request.go``."""
+
 
 class Transport:
     """A connection pool for one server and one identity.
@@ -46,7 +54,7 @@ class Transport:
         self._token = token
         self._renewed = renewed
         self.ssl_context = context
-        self._pool = urllib3.PoolManager(ssl_context=context, retries=False, maxsize=16)
+        self._pool = urllib3.PoolManager(ssl_context=context, retries=_RETRIES, maxsize=16)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.server!r})"

@@ -91,7 +91,8 @@ class Image:
         words = self.with_own_ports(args)
         pairs = [*(word.partition("=")[::2] for word in words), *itertools.pairwise(words)]
         ports = (value.removeprefix(":") for flag, value in pairs if flag in self.port_flags)
-        return frozenset(int(port) for port in ports if port.isdecimal())
+        # 0 is how a program is told not to listen.
+        return frozenset(int(port) for port in ports if port.isdecimal() and int(port))
 
     @property
     def entrypoint(self) -> tuple[str, ...]:

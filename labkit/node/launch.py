@@ -10,7 +10,8 @@ paid at every container's start.  ``mounts`` writes its options, and says what t
    outside, passes signals on, and ends the way the child ends.
 3. On a tmpfs, build the new root: what the host has, read-only; own /dev, /tmp and /run.
 4. Cover what is to be hidden; bind the volumes.  Where a mount point is missing, make it;
-   where its folder cannot be written, put a tmpfs over that folder that shows the same entries.
+   where its folder cannot be written, put a tmpfs over that folder that shows the same entries
+   (none, where the folder may not be entered either).
 5. Change to the new root and let go of the old one.
 6. Give up privileges, then become the program.
 
@@ -266,7 +267,9 @@ def place(root: str, target: str, *, directory: bool) -> str:
         path = f"{here}/{name}"
         try:
             mode = os.lstat(path).st_mode
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError) as missing:
+            if isinstance(missing, PermissionError):  # the host's folder is closed to this user
+                mount("labkit", here, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
             wanted = directory or any(part not in ("", ".") for part in todo)
             try:
                 make(path, directory=wanted)

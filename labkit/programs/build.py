@@ -65,7 +65,7 @@ def build(
         job.compile(made / module.name, total, limits)  # 3
         job.copy_assets(made / "assets")  # 4
         for name in module.names[1:]:
-            _link(made / module.name, made / name)
+            link_name(made / module.name, made / name)
         progress(Event(title, "hashing"))
         seconds = time.monotonic() - started
         return store.publish(module, made, go=str(go.version), seconds=seconds)  # 5
@@ -84,7 +84,8 @@ def _check_room(module: GoModule, title: str, store: Store, free: Callable[[Path
         )
 
 
-def _link(source: Path, name: Path) -> None:
+def link_name(source: Path, name: Path) -> None:
+    """Give a program another name beside its first."""
     try:
         name.hardlink_to(source)
     except OSError:  # a file system without hard links
@@ -98,6 +99,7 @@ class _Job:
         self, module: GoModule, title: str, go: Go, env: Mapping[str, str], progress: Progress
     ) -> None:
         self.module = module
+        self.folder = module.folder  # where go runs
         self.title = title
         self.go = go
         self.env = env
@@ -130,7 +132,9 @@ class _Job:
     def edit_source(self, aside: Path) -> None:
         """Build from an edited copy of the upstream module, if it has edits.
 
-        Raises ProgramError when a text to edit is not there exactly once: the pin has moved.
+        Go writes the place of a replaced module into the binary as go.mod names it: a relative
+        one is the same on every machine, so that the same inputs give the same bytes.  Raises
+        ProgramError when a text to edit is not there exactly once: the pin has moved.
         """
         if not self.module.edits:
             return
@@ -148,14 +152,14 @@ class _Job:
                     todo="Update the edits in labkit/programs/catalogue.py to the new pin.",
                 )
             file.write_text(text.replace(old, new))
+        self.folder = aside / "module"
+        self.folder.mkdir()
+        for file in self.module.lock_files():
+            shutil.copyfile(file, self.folder / file.name)
         place = f"replace {self.module.module} "
-        lines = (self.module.folder / "go.mod").read_text().splitlines()
+        lines = (self.folder / "go.mod").read_text().splitlines()
         lines = [line for line in lines if not line.startswith(place)]
-        (aside / "go.mod").write_text("\n".join([*lines, f"{place}=> {source}", ""]))
-        sums = self.module.folder / "go.sum"
-        if sums.exists():
-            shutil.copyfile(sums, aside / "go.sum")
-        self.flags.append(f"-modfile={aside / 'go.mod'}")
+        (self.folder / "go.mod").write_text("\n".join([*lines, f"{place}=> ../{source.name}", ""]))
 
     def _upstream(self) -> Path:
         """The folder of the upstream module in Go's cache, whose hash go.sum vouches for."""
@@ -210,7 +214,7 @@ class _Job:
 
         flags = [] if "-m" in args else [*self.flags, f"-p={limits.jobs}" if limits else "-p=1"]
         argv = [str(self.go.path), verb, *flags, *args]
-        code = child.run(argv, env=self.env, cwd=self.module.folder, on_line=watch)
+        code = child.run(argv, env=self.env, cwd=self.folder, on_line=watch)
         if code != 0:
             raise _explain(self.title, code, [line for line in last if " " in line] or list(last))
 

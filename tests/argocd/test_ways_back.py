@@ -86,9 +86,7 @@ def test_from_a_green_platform_to_the_first_lesson_and_back(built: World) -> Non
     assert built.must("git", "ls-remote", gitrepo.url(gitrepo.PLATFORM)) == ""
 
 
-@pytest.mark.parametrize(
-    ("state", "place"), [(begun, NOWHERE), (without_argo_cd, FIRST), (without_half, NOWHERE)]
-)
+@pytest.mark.parametrize(("state", "place"), [(without_argo_cd, FIRST), (without_half, NOWHERE)])
 def test_from_a_platform_in_pieces(
     built: World, state: Callable[[World], None], place: Position
 ) -> None:
