@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from labkit import app, launch, vault, workloads
@@ -52,7 +51,7 @@ def settle(name: str, kubeconfig: Path | None, context: str | None, *, progress:
         if kept is None:
             launch.adopt(name)
             kept = Kept(target.source, target.context, target.kube.server, mine.owner)
-        replace(kept, found=is_found).write(paths, target if kubeconfig else None)
+        kept.write(paths, target if kubeconfig else None)
         mine.stake(target.kube)
         progress(
             "It has an External Secrets Operator, which is used as it is"
@@ -82,7 +81,8 @@ def take_down(
             raise ClusterError(f"The lab {name} is in no other cluster")
         if not forget:
             _leave(_target_of(name, paths), kept.claim(name), progress)
-        return launch.bring_down(name) or True
+        launch.bring_down(name)
+        return True
     target = reach(kubeconfig, context)
     there = claim.found(target.kube, name)
     space = target.kube.get("v1", "Namespace", f"labkit-{name}")

@@ -10,8 +10,11 @@ Making and removing objects is left to ``held`` and ``removal``.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import os
 import secrets
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +27,7 @@ LAB = "labkit.dev/lab"
 _LIST = "brought"
 _MARK = "owner"
 _NAMES = "names"
+_MAKER = "made-by"
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,18 @@ class Claim:
                 raise
             there = kube.get("v1", "Namespace", self.namespace)
             if there is not None and not self.is_on(there):
-                raise taken(self.lab) from error
+                raise taken(kube, self.lab) from error
         here = found(kube, self.lab)
         if here is None:
             config_map = {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": {"name": _LIST, "labels": self.labels},
-                "data": {_MARK: self.owner},
+                "data": {_MARK: self.owner, _MAKER: _whoever()},
             }
             kube.request("POST", _path(self.namespace), body=config_map)
         elif here != self:
-            raise taken(self.lab)
+            raise taken(kube, self.lab)
 
     def note(self, kube: Kube, brought: Brought) -> None:
         """Put an object on the list; safe to repeat."""
@@ -114,7 +118,7 @@ class Claim:
         """The list; empty where there is none any more."""
         listed = []
         for key, line in _data(kube, self.namespace).items():
-            if key not in (_MARK, _NAMES) and line.count("|") == 3:
+            if key not in (_MARK, _NAMES, _MAKER) and line.count("|") == 3:
                 api_version, kind, namespace, name = line.split("|")
                 listed.append(Brought(api_version, kind, name, namespace))
         return tuple(sorted(listed, key=str))
@@ -141,14 +145,24 @@ def found(kube: Kube, lab: str) -> Claim | None:
     return Claim(lab, mark) if mark else None
 
 
-def taken(lab: str) -> LabError:
+def taken(kube: Kube, lab: str) -> LabError:
     """The refusal of a place that another lab of this name has."""
+    maker = _data(kube, f"labkit-{lab}").get(_MAKER)
     return LabError(
         f"Another lab called {lab} is in this cluster already, and nothing was changed",
-        seen=f"the namespace labkit-{lab} is not this lab's",
+        seen=f"the namespace labkit-{lab} is not this lab's"
+        + (f"; {maker} made that one" if maker else ""),
         todo=f"Choose another cluster; or, if it is a lab of yours whose folder is lost, take it "
         f"away: `labkit down --name {lab} --kubeconfig FILE --context NAME`.",
     )
+
+
+def _whoever() -> str:
+    """Who makes a lab, for others who find it."""
+    try:
+        return f"{getpass.getuser()} on {socket.gethostname()}"
+    except (OSError, KeyError):  # a user without a name
+        return f"user {os.getuid()} on {socket.gethostname()}"
 
 
 def _path(namespace: str) -> str:

@@ -36,7 +36,7 @@ def check(target: Target, claim: Claim, brings: Iterable[Object]) -> bool:
     rights.check(kube, target.context, _to_look())
     other = found(kube, claim.lab)
     if other is not None and other != claim:
-        raise taken(claim.lab)
+        raise taken(kube, claim.lab)
     is_found = _operator(target)
     rights.check(kube, target.context, rights.needed(crds=not kube.serves(_GROUP)))
     objects = list(brings)

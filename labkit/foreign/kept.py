@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Kept:
     """``source`` is the kubeconfig that was given, ``context`` its context, ``server`` the
-    address there, ``owner`` the lab's word in the cluster, ``found`` whether ESO was there."""
+    address there, ``owner`` the lab's word in the cluster."""
 
     source: str
     context: str
     server: str
     owner: str
-    found: bool = False
 
     def claim(self, lab: str) -> Claim:
         return Claim(lab, self.owner)

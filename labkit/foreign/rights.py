@@ -24,10 +24,12 @@ _NEEDED = (
     ("", "services/proxy", "get create update patch delete"),
     ("", "serviceaccounts/token", "create"),
     ("apps", "deployments statefulsets replicasets", _ALL),
+    ("apps", "daemonsets", "list"),
     ("discovery.k8s.io", "endpointslices", "list"),
     ("rbac.authorization.k8s.io", "roles rolebindings", "get create patch delete"),
     ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings", "get create patch delete"),
     ("external-secrets.io", "externalsecrets secretstores clustersecretstores", _ALL),
+    ("external-secrets.io", "clusterexternalsecrets pushsecrets", "get list delete"),
     (
         "admissionregistration.k8s.io",
         "mutatingadmissionpolicies mutatingadmissionpolicybindings",

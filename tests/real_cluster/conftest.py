@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 
 from labkit import launch, leftovers, lifeline
 from labkit.errors import ApiError
+from labkit.foreign import rights
 from labkit.kube import Kube, definitions
 from labkit.kube.client import Resource
 
@@ -119,3 +120,43 @@ def everything(kube: Kube) -> dict[str, str]:
     with ThreadPoolExecutor(max_workers=6) as pool:
         list(pool.map(look, kinds))
     return found
+
+
+class identity:
+    """A ServiceAccount with these rights in the whole cluster; its token."""
+
+    def __init__(self, kube: Kube, name: str, wanted: Iterable[rights.Right]) -> None:
+        self._kube = kube
+        self._name = name
+        self._rules = [
+            {"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]}
+            for right in wanted
+        ]
+
+    def __enter__(self) -> str:
+        name, group = self._name, "rbac.authorization.k8s.io"
+        account = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+        role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
+        for obj in (
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": name},
+                "rules": self._rules,
+            },
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": name},
+                "roleRef": role,
+                "subjects": [account],
+            },
+        ):
+            self._kube.apply(obj)
+        return self._kube.token(name, "default")
+
+    def __exit__(self, *_: object) -> None:
+        for kind in ("ClusterRoleBinding", "ClusterRole"):
+            self._kube.delete("rbac.authorization.k8s.io/v1", kind, self._name)
+        self._kube.delete("v1", "ServiceAccount", self._name, "default")

@@ -14,19 +14,33 @@ import urllib3
 from labkit import course, programs, staging, workloads
 from labkit import lab as labs
 from labkit.checks import Scene
-from labkit.foreign import Held, stock
+from labkit.foreign import Held, rights, stock
 from labkit.kube import load_manifests
 from labkit.paths import LabPaths, manifest
-from real_cluster.conftest import Foreign, everything
+from real_cluster.conftest import Foreign, everything, identity
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+RBAC = "rbac.authorization.k8s.io"
+PASS_ON = [
+    rights.Right(verb, resource, RBAC)
+    for verb in ("escalate", "bind")
+    for resource in ("roles", "clusterroles")
+]
 
 
 def test_the_course_runs_there_and_nothing_of_it_stays(
     foreign: Foreign, here: Path, labkit: Run
 ) -> None:
+    """As somebody with exactly the rights that are asked for."""
+    with identity(foreign.kube, "guest", [*rights.needed(crds=True), *PASS_ON]) as token:
+        _live(foreign, foreign.with_user("guest", token), labkit)
+
+
+def _live(foreign: Foreign, kubeconfig: Path, labkit: Run) -> None:
     before = everything(foreign.kube)
-    done = labkit("up", "--kubeconfig", foreign.kubeconfig, "--name", "guest", "--json")
+    done = labkit("up", "--kubeconfig", kubeconfig, "--name", "guest", "--json")
     assert done.returncode == 0, done.stderr
     status = json.loads(done.stdout)
     assert status["ready"]
@@ -43,8 +57,7 @@ def test_the_course_runs_there_and_nothing_of_it_stays(
     assert all(hop["at"] for hop in tour["hops"])
     _goes_on_after_a_kill(lab, labkit)
     assert "lesson 07" in labkit("lesson", "7", "--name", "guest").stderr
-    for number in (3, 8):
-        _play(labs.attach("guest"), number)
+    _play(labs.attach("guest"), 8)
     assert labkit("down", "--name", "guest").returncode == 0
     assert not LabPaths.of("guest").root.exists()
     assert set(everything(foreign.kube)) == set(before)
@@ -140,6 +153,7 @@ def test_what_was_there_is_used_and_stays(foreign: Foreign, here: Path, labkit: 
     _is_forgotten_on_demand_alone(foreign, labkit)
     again = labkit("up", "--kubeconfig", foreign.kubeconfig)
     assert "Another lab called lab is in this cluster" in again.stderr
+    assert " made that one" in again.stderr
     # Another machine, which has nothing of the lab but a kubeconfig, takes it away.
     gone = labkit("down", "--kubeconfig", foreign.kubeconfig)
     assert gone.returncode == 0, gone.stderr

@@ -13,8 +13,8 @@ import yaml
 from labkit import lab as labs
 from labkit.errors import ClusterError, UsageError
 from labkit.foreign import rights, target
-from labkit.kube import Kube, namespaces
-from real_cluster.conftest import Foreign, everything
+from labkit.kube import namespaces
+from real_cluster.conftest import Foreign, everything, identity
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -101,12 +101,12 @@ def test_rights_that_are_missing_are_all_named(
     wanted = [
         right for right in rights.needed(crds=True) if (right.verb, right.resource) not in lacking
     ]
-    with _user(kube, "nearly", wanted) as token:
+    with identity(kube, "nearly", wanted) as token:
         said = refused("--kubeconfig", foreign.with_user("nearly", token))
     for thing in ("create pods/portforward", "patch secrets", "create clusterroles.rbac."):
         assert thing in said
     assert "namespaces" not in said
-    with _user(kube, "nobody", []) as token:
+    with identity(kube, "nobody", []) as token:
         said = refused("--kubeconfig", foreign.with_user("nobody", token))
     assert "get, list namespaces" in said
 
@@ -116,7 +116,7 @@ def test_rights_that_it_would_pass_on_without_having_them(
 ) -> None:
     """All that is asked for one by one, and still no way to make Vault a reviewer of tokens."""
     wanted = list(rights.needed(crds=True))
-    with _user(foreign.kube, "climber", wanted) as token:
+    with identity(foreign.kube, "climber", wanted) as token:
         said = refused("--kubeconfig", foreign.with_user("climber", token))
     assert "ClusterRoleBinding vault-token-reviewer" in said
     assert "not currently held" in said
@@ -149,43 +149,3 @@ def test_names_that_are_somebody_elses(foreign: Foreign, refused: Callable[..., 
             namespaces.remove(kube, name)
     assert "the namespace demo;" in said
     assert "the namespace vault (of the lab other)" in said
-
-
-class _user:
-    """A ServiceAccount with these rights in the whole cluster; its token."""
-
-    def __init__(self, kube: Kube, name: str, wanted: list[rights.Right]) -> None:
-        self._kube = kube
-        self._name = name
-        self._rules = [
-            {"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]}
-            for right in wanted
-        ]
-
-    def __enter__(self) -> str:
-        name, group = self._name, "rbac.authorization.k8s.io"
-        account = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
-        role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
-        for obj in (
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": name},
-                "rules": self._rules,
-            },
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": name},
-                "roleRef": role,
-                "subjects": [account],
-            },
-        ):
-            self._kube.apply(obj)
-        return self._kube.token(name, "default")
-
-    def __exit__(self, *_: object) -> None:
-        for kind in ("ClusterRoleBinding", "ClusterRole"):
-            self._kube.delete("rbac.authorization.k8s.io/v1", kind, self._name)
-        self._kube.delete("v1", "ServiceAccount", self._name, "default")
