@@ -45,6 +45,7 @@ PROGRAMS = ("etcd", "etcdutl", "kube-apiserver", "kube-controller-manager")
 SYNC_MODES = ("watch", "kubelet")
 Progress = Callable[[str], None]
 
+_SHORT = 0.5  # seconds: a lab that is just ready lets go of its lock a moment later
 _NEEDED_DISK = 150_000_000  # bytes: etcd's log and store, the logs, the volumes
 
 
@@ -194,6 +195,7 @@ def locked(
     """
     make_private_dir(paths.lock.parent)
     waiting = False
+    worth_telling = time.monotonic() + _SHORT
     while True:
         lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -207,7 +209,7 @@ def locked(
                 f"Another command is bringing the lab {paths.name} up or down",
                 todo="Wait for it to end, or end it, and try again.",
             )
-        if not waiting:
+        if not waiting and time.monotonic() > worth_telling:
             on_progress(f"Waiting for another command that works on the lab {paths.name}")
             waiting = True
         meanwhile(paths)

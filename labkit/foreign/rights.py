@@ -15,28 +15,27 @@ from labkit.kube import Kube, Object
 
 _ALL = "get list watch create patch delete"
 _NEEDED = (
-    ("", "namespaces", "get list create patch delete"),
+    ("", "namespaces", _ALL),
     ("", "configmaps secrets services serviceaccounts pods", _ALL),
     ("", "events", "list"),
     ("", "pods/log", "get"),
-    ("", "pods/portforward", "create"),
+    ("", "pods/portforward", "get create"),  # by websocket it is a get, and counts as both
     ("", "pods/proxy", "get create"),
     ("", "services/proxy", "get create update patch delete"),
     ("", "serviceaccounts/token", "create"),
     ("apps", "deployments statefulsets replicasets", _ALL),
     ("apps", "daemonsets", "list"),
     ("discovery.k8s.io", "endpointslices", "list"),
-    ("rbac.authorization.k8s.io", "roles rolebindings", "get create patch delete"),
-    ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings", "get create patch delete"),
+    ("rbac.authorization.k8s.io", "roles rolebindings clusterroles clusterrolebindings", _ALL),
     ("external-secrets.io", "externalsecrets secretstores clustersecretstores", _ALL),
     ("external-secrets.io", "clusterexternalsecrets pushsecrets", "get list delete"),
     (
         "admissionregistration.k8s.io",
         "mutatingadmissionpolicies mutatingadmissionpolicybindings",
-        "get create patch delete",
+        _ALL,
     ),
 )
-_CRDS = (("apiextensions.k8s.io", "customresourcedefinitions", "get list watch create delete"),)
+_CRDS = (("apiextensions.k8s.io", "customresourcedefinitions", _ALL),)
 
 
 @dataclass(frozen=True)
