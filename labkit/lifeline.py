@@ -3,7 +3,7 @@
 A lab outlives the command that started it, which is right for people and wrong for a test
 run: a run that is killed would leave a whole cluster behind.  So a run holds one end of a
 pipe, and this process, which does nothing else, waits at the other end: when the run lets go
-or is gone, it takes the lab down and removes its folder.
+or is gone, it takes down whatever lab is in the run's state folder, and removes that.
 
 It is started with ``held``, before the lab is, and leaves bringing the lab up to the caller.
 It is no part of the lab: it may be killed, and then nothing is different from a lab that
@@ -25,15 +25,15 @@ _PATIENCE = 60.0  # seconds that taking a lab down may need on a busy machine
 
 
 @contextlib.contextmanager
-def held(name: str, state: Path) -> Iterator[None]:
-    """Until the block or this process ends, let the lab ``name`` live in the folder ``state``.
+def held(state: Path) -> Iterator[None]:
+    """Until the block or this process ends, let labs live in the state folder ``state``.
 
-    Afterwards the lab is down and ``state`` is gone, whatever else was in it.  Raises
-    LabError when the lab cannot be taken down, unless the block has raised.
+    Afterwards they are down and ``state`` is gone, whatever else was in it.  Raises
+    LabError when a lab cannot be taken down, unless the block has raised.
     """
     waiting = subprocess.Popen(
         # -P: a file called random.py in the user's folder is not the real one.
-        [sys.executable, "-P", "-m", "labkit.lifeline", name, str(state)],
+        [sys.executable, "-P", "-m", "labkit.lifeline", str(state)],
         env={**os.environ, "LABKIT_STATE": str(state)},
         cwd="/",
         stdin=subprocess.PIPE,
@@ -47,7 +47,7 @@ def held(name: str, state: Path) -> Iterator[None]:
     finally:
         problem = _let_go(waiting)
     if problem:
-        raise LabError(f"The lab {name} of this run could not be taken down", seen=problem)
+        raise LabError("The lab of this run could not be taken down", seen=problem)
 
 
 def _let_go(waiting: subprocess.Popen[str]) -> str:
@@ -61,17 +61,18 @@ def _let_go(waiting: subprocess.Popen[str]) -> str:
 
 
 def main() -> int:
-    """Wait for a byte or the end of standard input, then take the lab down; the exit code."""
-    name, state = sys.argv[1:]
+    """Wait for a byte or the end of standard input, then clear the folder; the exit code."""
+    state = Path(sys.argv[1])  # LABKIT_STATE is the same
     sys.stdin.buffer.read(1)
     from labkit import launch, leftovers  # only now: until here this process is tiny
 
     try:
-        launch.bring_down(name)
+        for name in launch.names():
+            launch.bring_down(name)
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
-    leftovers.remove_folder(Path(state))
+    leftovers.remove_folder(state)
     return 0
 
 

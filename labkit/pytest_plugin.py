@@ -71,7 +71,7 @@ def labkit_state(request: pytest.FixtureRequest) -> Iterator[Path]:
     with (
         _in_a_line(),
         pytest.MonkeyPatch.context() as patch,
-        lifeline.held(_NAME, folder),
+        lifeline.held(folder),
     ):
         patch.setenv("LABKIT_STATE", str(folder))
         yield folder

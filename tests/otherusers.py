@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labkit import programs
+from labkit import lifeline, programs
 from labkit.paths import cache_dir
 
 REPO = Path(__file__).parent.parent
@@ -165,6 +165,7 @@ def users(*uids: int) -> Iterator[list[User]]:
             for place in (user.home, *_down_to(user.home, user.state)):
                 place.mkdir(mode=0o711)
                 os.chown(place, uid, uid)
+            stack.enter_context(lifeline.held(user.state))  # should this run be killed
             stack.callback(_end, user)
             made.append(user)
         yield made

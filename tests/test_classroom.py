@@ -59,6 +59,39 @@ print(json.dumps({
 """
 """Run by Bert: what opens his own lab."""
 
+KERNEL = """
+import json, sys
+from jupyter_client.manager import KernelManager
+from traitlets.config import Config
+manager = KernelManager(config=Config(json.loads(sys.argv[1])))
+manager.start_kernel()
+print(json.dumps([manager.iopub_port, manager.shell_port, manager.control_port,
+                  manager.stdin_port, manager.hb_port]), flush=True)
+sys.stdin.read()
+manager.shutdown_kernel(now=True)
+"""
+"""Run by Anna: a notebook's kernel, as Jupyter starts it with this configuration."""
+LISTEN = """
+import json, sys, zmq
+from zmq.utils.monitor import recv_monitor_message
+bad = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+bad += zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_DISCONNECTED
+for number, port in enumerate(json.loads(sys.argv[1])):
+    listening = zmq.Context.instance().socket(zmq.DEALER if number else zmq.SUB)
+    if not number:
+        listening.subscribe(b"")
+    watching = listening.get_monitor_socket()
+    listening.connect(f"tcp://127.0.0.1:{port}")
+    while (event := recv_monitor_message(watching)["event"]) not in (
+        zmq.EVENT_HANDSHAKE_SUCCEEDED, *bad
+    ):
+        pass
+    print("refused" if event in bad else "open")
+    listening.disable_monitor()
+    listening.close(linger=0)
+"""
+"""Run by Bert: listens to such a kernel, or tries to."""
+
 PUBLIC = {
     "kube-controller-manager": r"/healthz",
     "external-secrets": r"/healthz",
@@ -245,6 +278,20 @@ def test_a_weakness_that_is_made_on_purpose_is_found(machine: Machine) -> None:
         ("file", str(weak)),
         ("process", str(told.pid)),
     }
+
+
+def test_what_a_notebook_shows_is_heard_by_nobody_else(machine: Machine) -> None:
+    """Its kernel has ports for whoever connects; that of the outputs asks for no key at all."""
+    configuration = (REPO / "labkit/_jupyter/jupyter_server_config.json").read_text()
+    for chosen, outcome in ((configuration, "refused"), ("{}", "open")):
+        kernel = machine.anna.begin(sys.executable, "-c", KERNEL, chosen)
+        try:
+            assert kernel.stdout is not None
+            ports = kernel.stdout.readline()
+            told = machine.bert.python(LISTEN, ports).split()
+        finally:
+            kernel.communicate("")
+        assert told == [outcome] * 5
 
 
 def test_a_closed_folder_of_the_host_keeps_no_container_from_its_volume(machine: Machine) -> None:

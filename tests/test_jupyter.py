@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -70,11 +71,19 @@ def jupyter(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         )
         found = address.search(Path(log.name).read_text())
         assert found, Path(log.name).read_text()
-        yield found[0]
+        url = found[0]
+        until(lambda: _answers(url), "it answers, which it tells a little too early")
+        yield url
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)
         log.close()
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"{url}api", timeout=10).ok
+    return False
 
 
 def test_nobody_gets_in_without_jupyters_token(jupyter: str) -> None:

@@ -26,7 +26,7 @@ import sys, time
 from pathlib import Path
 from labkit import launch, lifeline
 
-with lifeline.held("test", Path(sys.argv[1])):
+with lifeline.held(Path(sys.argv[1])):
     launch.bring_up("test")
     print("up", flush=True)
     time.sleep(600)

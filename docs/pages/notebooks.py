@@ -1,9 +1,10 @@
 """A stored notebook as a page: what it is, and what would be alive in it.
 
 The page is the notebook with its outputs as they were stored, run by nobody.  Three things
-are added for whoever only reads: where the notebook is, a picture of each view that is
-alive in a browser only (what a widget shows is in its kernel, so nothing of it is stored),
-and words for pictures that were stored.  And cells that are a shell's are coloured as such.
+are added for whoever only reads: where the notebook is; a picture of each view that is
+alive in a browser only (what a widget shows is in its kernel, so nothing of it is stored), or
+a word where something else was not stored; and words for pictures that were.  Cells that are
+a shell's are coloured as such.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _VIEW = re.compile(r"^(?:views\.(?P<view>\w+)\(lab[^)]*\)|lesson\.(?P<map>progress)\(\))$", re.M)
+
+_VARIES = "nbval-ignore-output"  # as course/build.py tags what is not stored
 
 _PICTURES = {
     "journey": ("view-journey-light.png", "The way of each rotation, hop by hop"),
@@ -36,8 +39,8 @@ def for_the_site(text: str, page: str) -> str:
         cells.append(cell)
         if place == 0:
             cells.append(_markdown(_opening(page), place))
-        elif alive := _alive(cell):
-            cells.append(_markdown(alive, place))
+        elif instead := _instead(cell):
+            cells.append(_markdown(instead, place))
     return json.dumps({**notebook, "cells": cells})
 
 
@@ -59,14 +62,19 @@ def _opening(page: str) -> str:
     )
 
 
-def _alive(cell: dict[str, Any]) -> str:
-    """A picture of the view that a cell without stored output shows, or what it would be."""
-    if cell["cell_type"] != "code" or cell["outputs"]:
+def _instead(cell: dict[str, Any]) -> str:
+    """What to say below a cell whose output is not stored; "" where nothing is missing."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] != "code" or cell["outputs"] or _VARIES not in _tags(cell):
         return ""
-    found = _VIEW.search("".join(cell["source"]))
-    if found is None:
+    if found := _VIEW.search(source):
+        return _picture(found["view"] or found["map"])
+    if source.startswith("%%") or "labkit.lesson(" in source:  # the reader's own, or a beginning
         return ""
-    name = found["view"] or found["map"]
+    return "*What this prints differs from run to run, so it is not stored.*"
+
+
+def _picture(name: str) -> str:
     if name in _PICTURES:
         file, caption = _PICTURES[name]
         return (
@@ -75,6 +83,11 @@ def _alive(cell: dict[str, Any]) -> str:
         )
     meaning = (getattr(views, name).__doc__ or "").partition(" (see")[0]
     return f"*Alive in the notebook:* {' '.join(meaning.split()).rstrip('.')}."
+
+
+def _tags(cell: dict[str, Any]) -> list[str]:
+    found: list[str] = cell["metadata"].get("tags", [])
+    return found
 
 
 def _name_pictures(cell: dict[str, Any]) -> None:
