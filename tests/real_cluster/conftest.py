@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labkit import launch, leftovers, lifeline
+from labkit import launch, lifeline
 from labkit.errors import ApiError
 from labkit.foreign import rights
 from labkit.kube import Kube, definitions
@@ -50,7 +50,7 @@ class Foreign:
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     state = Path(tempfile.mkdtemp(prefix="lkf"))
-    with lifeline.held("foreign", state), pytest.MonkeyPatch.context() as patch:
+    with lifeline.held(state), pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_STATE", str(state))
         launch.bring_up("foreign")
         patch.undo()
@@ -67,10 +67,8 @@ def here(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """This machine's own state folder, for labs in the foreign cluster."""
     state = Path(tempfile.mkdtemp(prefix="lkh"))
     monkeypatch.setenv("LABKIT_STATE", str(state))
-    yield state
-    for name in launch.names():  # of a test that failed half-way
-        launch.bring_down(name)
-    leftovers.remove_folder(state)
+    with lifeline.held(state):
+        yield state
 
 
 @pytest.fixture
