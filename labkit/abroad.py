@@ -140,7 +140,7 @@ def _target_of(name: str, paths: LabPaths) -> Target:
         option = "" if name == DEFAULT_LAB else f" --name {name}"
         raise ClusterError(
             f"The lab {name} was not taken down: its cluster cannot be asked",
-            seen=str(error),
+            seen=error.seen or error.what,
             todo=f"Try again when it answers. If it is gone for good, `labkit down{option} "
             "--forget` removes what this machine keeps of the lab, Vault's keys too.",
         ) from error

@@ -9,7 +9,7 @@ import psutil
 import requests
 
 from labkit import app, launch, position, vault, workloads
-from labkit.errors import LabError
+from labkit.errors import ApiError, ClusterError, LabError
 from labkit.foreign import Kept
 from labkit.kube import Kube
 from labkit.paths import DEFAULT_LAB, LabPaths
@@ -70,6 +70,10 @@ def of(name: str) -> dict[str, Any]:
             found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
+        if (cluster := found["cluster"]) and isinstance(error, ClusterError):
+            if not isinstance(error, ApiError):  # nothing that `labkit up` could mend
+                silent = f"the cluster of the context {cluster['context']} does not answer"
+                return {**found, "problem": f"{silent}: {error.seen}"}
     mend = "up" if here.lesson is None else f"lesson {here.lesson}"
     return found if found["ready"] else _with_mend(found, mend)
 

@@ -169,6 +169,9 @@ def _is_forgotten_on_demand_alone(foreign: Foreign, labkit: Run) -> None:
     paths = LabPaths.of("lab")
     whole = paths.kubeconfig.read_text()
     paths.kubeconfig.write_text(whole.replace(foreign.kube.server, "https://127.0.0.1:1"))
+    told = labkit("status").stdout
+    assert "the cluster of the context labkit-foreign does not answer" in told
+    assert "mends it" not in told
     said = labkit("down")
     assert said.returncode == 1
     assert "its cluster cannot be asked" in said.stderr
