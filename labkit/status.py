@@ -70,10 +70,10 @@ def of(name: str) -> dict[str, Any]:
             found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
-        if (cluster := found["cluster"]) and isinstance(error, ClusterError):
-            if not isinstance(error, ApiError):  # nothing that `labkit up` could mend
-                silent = f"the cluster of the context {cluster['context']} does not answer"
-                return {**found, "problem": f"{silent}: {error.seen}"}
+        is_silent = isinstance(error, ClusterError) and not isinstance(error, ApiError)
+        if is_silent and (cluster := found["cluster"]):  # nothing that `labkit up` could mend
+            what = f"the cluster of the context {cluster['context']} does not answer"
+            return {**found, "problem": f"{what}: {getattr(error, 'seen', '')}"}
     mend = "up" if here.lesson is None else f"lesson {here.lesson}"
     return found if found["ready"] else _with_mend(found, mend)
 
