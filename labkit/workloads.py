@@ -85,6 +85,7 @@ def bring_up(
         vault.trust_cluster(client, reviewer=setup.reviewer())
     if position.has("role"):
         vault.admit_reader(client)
+    _end_of_app(kube, timeout)
     apply_files(kube, NAMESPACE_FILE)
     setup.provide_app(kube)
     if position.has("store"):
@@ -113,6 +114,7 @@ def bring_up_platform(
     """
     _, is_new = _begin_platform(kube, setup, progress, timeout)
     _wait_operator(kube, timeout)
+    _end_of_app(kube, timeout)
     return is_new
 
 
@@ -239,7 +241,7 @@ def apply_files(kube: Kube, *names: str) -> list[str]:
 
 def _apply_platform(kube: Kube, setup: Setup) -> None:
     # What is applied into a namespace that is being deleted goes with it a moment later.
-    for name in _terminating(kube):
+    for name in _OURS.intersection(_terminating(kube)):
         namespaces.remove(kube, name)
     apply_files(kube, *PLATFORM, setup.engine.manifest)
 
@@ -251,6 +253,14 @@ def _terminating(kube: Kube) -> list[str]:
         if obj["metadata"]["name"] in {*_OURS, app.NAMESPACE}
         and "deletionTimestamp" in obj["metadata"]
     ]
+
+
+def _end_of_app(kube: Kube, timeout: float) -> None:
+    """Wait for the end of the app's namespace where it is ending: ESO must run for that, which
+    takes its finalizers off what is in there."""
+    if app.NAMESPACE in _terminating(kube):
+        _wait_operator(kube, timeout)
+        namespaces.remove(kube, app.NAMESPACE)
 
 
 def engine_of(kube: Kube) -> vault.Engine | None:

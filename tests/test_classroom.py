@@ -350,7 +350,7 @@ def _title(machine: Machine, listeners: dict[str, str], each: dict[str, Any]) ->
 
 def _few(hows: list[str]) -> str:
     once = list(dict.fromkeys(hows))
-    return ", ".join(once) if len(once) <= 5 else f"{len(hows)} others"
+    return ", ".join(once) if len(once) <= 5 else f"{len(hows)} of them"
 
 
 def _got(each: dict[str, Any]) -> str:

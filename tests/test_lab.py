@@ -106,6 +106,24 @@ def test_reset_removes_what_a_learner_made(lab: Lab) -> None:
     assert any("mine" in line for line in said)
 
 
+def test_a_namespace_that_cannot_end_without_eso_ends_with_it(lab: Lab) -> None:
+    """Its finalizers are ESO's, and ESO does not run: it is brought back first."""
+    for mend in (lambda: labkit_up(lab), lab.reset):
+        lab.api.patch(
+            "apps/v1", "Deployment", "external-secrets", {"spec": {"replicas": 0}}, eso.NAMESPACE
+        )
+        until(lambda: not lab.api.list("v1", "Pod", eso.NAMESPACE), what="the operator is gone")
+        before = lab.api.get("v1", "Namespace", "demo")
+        assert before
+        lab.api.delete("v1", "Namespace", "demo")
+        mend()
+        after = lab.api.get("v1", "Namespace", "demo")
+        assert after
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+        assert "deletionTimestamp" not in after["metadata"]
+        assert lab.status()["ready"] is True
+
+
 def test_an_external_secret_that_cannot_sync_says_why(lab: Lab, namespace: str) -> None:
     lab.apply(
         """
