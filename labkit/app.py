@@ -11,8 +11,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from labkit.errors import ApiError, ClusterError, WaitTimeout
@@ -251,12 +252,23 @@ def restarts(pod: Object) -> int:
     return sum(int(entry.get("restartCount", 0)) for entry in statuses)
 
 
-def address(kube: Kube, *, namespace: str = NAMESPACE, service: str = SERVICE) -> str:
-    """The page's address by NodePort on this machine's loopback, or ""."""
+def address(
+    kube: Kube, *, namespace: str = NAMESPACE, service: str = SERVICE, door: Path | None = None
+) -> str:
+    """The page's address on this machine's loopback, or "" where there is none.
+
+    It is the Service's NodePort; or what the file ``door`` says, if there is one, where the
+    nodes are other machines.
+    """
     try:
         found = kube.get("v1", "Service", service, namespace)
     except ApiError:
         return ""
     ports = ((found or {}).get("spec") or {}).get("ports") or []
     node_port = next((port.get("nodePort") for port in ports if port.get("nodePort")), None)
-    return f"http://127.0.0.1:{node_port}" if node_port else ""
+    if not node_port:
+        return ""
+    if door is not None:
+        with suppress(FileNotFoundError):
+            return door.read_text().strip()
+    return f"http://127.0.0.1:{node_port}"

@@ -24,7 +24,7 @@ from labkit import commands, launch, logs, serving, status, tour
 from labkit import lab as labs
 from labkit.classroom import command as classroom
 from labkit.errors import LabBusy, LabError, NoLab, UsageError
-from labkit.options import DEFAULT, Json, Name
+from labkit.options import DEFAULT, Context, Json, Kubeconfig, Name
 from labkit.options import option_for as _option
 from labkit.programs.command import app as programs_app
 
@@ -62,13 +62,23 @@ def up(
     argocd: Annotated[
         bool, typer.Option("--argocd", help="Argo CD and a Git server besides, until `down`.")
     ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     as_json: Json = False,
 ) -> None:
     """Bring everything up, to the secret on the app's page. Safe to repeat."""
     started = time.monotonic()
     progress = _quiet if as_json else _note
     try:
-        lab = labs.up(name, sync=sync, engine=vault, argocd=argocd, progress=progress)
+        lab = labs.up(
+            name,
+            sync=sync,
+            engine=vault,
+            argocd=argocd,
+            kubeconfig=kubeconfig,
+            context=context,
+            progress=progress,
+        )
         found = lab.status()
     except (UsageError, LabBusy, BrokenPipeError):
         raise  # nothing that a look at this machine would explain
@@ -95,10 +105,20 @@ def up(
 def down(
     name: Name = DEFAULT,
     every: Annotated[bool, typer.Option("--all", help="Every lab of yours.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Its cluster is gone for good: remove what is kept here."),
+    ] = False,
 ) -> None:
     """Stop a lab; nothing of it is left running. Safe to repeat."""
+    if every and (kubeconfig or context or forget):
+        raise UsageError("--all goes with none of the options for one lab")
     for each in launch.names() if every else [name]:
-        stopped = launch.bring_down(each)
+        stopped = labs.down(
+            each, kubeconfig=kubeconfig, context=context, forget=forget, progress=_note
+        )
         typer.echo(f"The lab {each} is {'down' if stopped else 'not running'}.")
 
 

@@ -7,7 +7,6 @@ by a ``Route``; the course's own names are its defaults.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from labkit import app as demo
 from labkit import eso, vault
 from labkit.errors import ClusterError, LabError, WaitTimeout
 from labkit.kube import Kube
+from labkit.onlookers import SecretWatch
 from labkit.trail import (
+    FILE_TIME,
     HOPS,
     Proof,
     Rotation,
@@ -138,7 +139,8 @@ def rotate(
     application = application.on(pod)
     before = application.wait_answering(timeout=timeout)
     trouble = Trouble(kube, application, route.external_secret, forced=forced)
-    with _SecretWatch(kube, route) as secret, application.page(client_name) as page:
+    secrets = SecretWatch(kube, route.namespace, route.secret)
+    with secrets, application.page(client_name) as page:
         if not page.opened.wait(5.0):
             raise WaitTimeout(
                 "The app's event stream did not open within 5 s",
@@ -157,7 +159,7 @@ def rotate(
         )
         if forced:
             eso.force_sync(kube, route.external_secret, route.namespace)
-        evidence = _Evidence(kube, application, secret, witnesses, rotation, before)
+        evidence = _Evidence(kube, application, secrets, witnesses, rotation, before)
         deadline = time.monotonic() + timeout
         reason = ""
         while not evidence.is_complete() and time.monotonic() < deadline:
@@ -206,14 +208,14 @@ class _Evidence:
         self,
         kube: Kube,
         application: demo.App,
-        secret: _SecretWatch,
+        secrets: SecretWatch,
         witnesses: Witnesses,
         rotation: Rotation,
         before: Mapping[str, Any],
     ) -> None:
         self._kube = kube
         self._app = application
-        self._secret = secret
+        self._secrets = secrets
         self._witnesses = witnesses
         self._rotation = rotation
         self._before = before
@@ -272,36 +274,11 @@ class _Evidence:
     def _ask_others(self) -> None:
         trail = Trail.read(self._kube, self._witnesses, self._rotation.started)
         self._found |= trail.proofs(self._rotation)
-        if self._witnesses.api_audit is None and self._secret.changed_at:
-            self._found["secret-updated"] = Proof(self._secret.changed_at, "a watch on the Secret")
+        if self._witnesses.api_audit is None:
+            seen = self._secrets.proof(self._rotation.secret, since=self._rotation.started)
+            if seen is not None:
+                self._found["secret-updated"] = seen
         if self._witnesses.node_journal is None and "page-updated" in self._found:
             written = self._app.credentials().get("file_changed_at")
             if written and written >= self._rotation.started:
-                self._found["file-swapped"] = Proof(written, "the file's own time, as the app saw")
-
-
-class _SecretWatch:
-    """Watches the app's Secret from before the write, for clusters without an audit log."""
-
-    def __init__(self, kube: Kube, route: Route) -> None:
-        self._kube = kube
-        self._route = route
-        self.changed_at: float | None = None
-
-    def __enter__(self) -> _SecretWatch:
-        path = self._kube.resource("v1", "Secret").path(self._route.namespace)
-        listed = self._kube.request("GET", path, query={"limit": 1})
-        since = listed["metadata"]["resourceVersion"]
-
-        def follow() -> None:
-            for _ in self._kube.watch(
-                path, field=f"metadata.name={self._route.secret}", since=since, idle=120
-            ):
-                self.changed_at = self.changed_at or time.time()
-                return
-
-        threading.Thread(target=follow, name="secret-watch", daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to do: the thread ends with its first event or its idle limit."""
+                self._found["file-swapped"] = Proof(written, FILE_TIME)

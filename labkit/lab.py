@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit import app as demo
 from labkit import (
+    abroad,
     argocli,
     environment,
     eso,
@@ -35,7 +35,9 @@ from labkit import (
     vaultadmin,
     workloads,
 )
+from labkit import app as demo
 from labkit.errors import LabBusy, LabError, NoLab, UsageError, WaitTimeout
+from labkit.foreign import Held, Kept
 from labkit.journey import COURSE, Route
 from labkit.kube import Applied, Kube, Object, is_condition, load_manifests, parse_manifests
 from labkit.paths import DEFAULT_LAB, LabPaths, write_private
@@ -95,6 +97,8 @@ def up(
     sync: str | None = None,
     engine: str | None = None,
     argocd: bool = False,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
     progress: Progress = _silent,
 ) -> Lab:
     """Bring a lab up to the secret on the app's page; a no-op where it is there.
@@ -103,14 +107,23 @@ def up(
 
     ``engine`` and ``sync`` None keep those of a lab that runs already (OpenBao and watch
     for a new one).  ``argocd`` adds Argo CD and a Git server, until the lab goes down.
+    ``kubeconfig`` (and ``context``; None: its current one) puts the lab into somebody else's
+    cluster, until it goes down; a lab that is in one goes on there.
     Raises LabError when the lab runs another engine or mode than the one asked for.
     """
     paths = LabPaths.of(name)
+    is_abroad = bool(kubeconfig or context or Kept.read(paths))
+    if is_abroad:
+        _check_abroad(sync, argocd)
     wanted = vault.engine(engine) if engine else None
     needed = wanted or vault.ENGINES["openbao"]
     if wanted and (record := launch.running(name)):
         _check_engine(Lab(paths, record), wanted)  # before its program is built for minutes
-    programs.ensure((*launch.PROGRAMS, "external-secrets", "kubectl", needed.program))
+    plane = () if is_abroad else launch.PROGRAMS
+    programs.ensure((*plane, "external-secrets", "kubectl", needed.program))
+    if is_abroad:
+        abroad.settle(name, kubeconfig, context, progress=progress)
+        sync = abroad.SYNC
     lab = Lab(paths, launch.bring_up(name, sync=sync, on_progress=progress))
     # Vault is initialised once: two `up` at a time would each hold half of its keys.
     with launch.locked(paths, time.monotonic() + _PATIENCE, progress):
@@ -118,6 +131,22 @@ def up(
             position.write(paths.position, replace(lab.position, argocd=True))
         _bring_up_workloads(lab, wanted, needed, progress)
     return lab
+
+
+def _check_abroad(sync: str | None, argocd: bool) -> None:
+    """Raises UsageError for what cannot be chosen in somebody else's cluster."""
+    if sync is not None:
+        raise UsageError(
+            "How Secrets reach files is for the cluster's own nodes to say",
+            seen=f"--sync {sync}",
+            todo="Leave --sync out in somebody else's cluster.",
+        )
+    if argocd:
+        raise UsageError(
+            "Argo CD is not brought into somebody else's cluster yet",
+            seen="--argocd",
+            todo="Use a lab of its own for that: `labkit up --name git --argocd`.",
+        )
 
 
 def _check_engine(lab: Lab, wanted: Engine | None) -> Engine | None:
@@ -160,6 +189,30 @@ def _bring_up_workloads(
             )
 
 
+def down(
+    name: str,
+    *,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+    forget: bool = False,
+    progress: Progress = _silent,
+) -> bool:
+    """Take a lab down; whether there was one.  Safe to repeat.
+
+    In somebody else's cluster it takes away what the lab brought, first.  ``kubeconfig`` does
+    that for a lab whose folder this machine has lost; ``forget`` leaves out the cluster, for
+    one that is gone for good.  Raises LabError, and keeps the lab then.
+    """
+    if kubeconfig is None and Kept.read(LabPaths.of(name)) is None:
+        if context is not None or forget:
+            raise UsageError(
+                f"The lab {name} is in nobody else's cluster",
+                todo="Leave --context and --forget out, or add --kubeconfig FILE.",
+            )
+        return launch.bring_down(name)
+    return abroad.take_down(name, kubeconfig, context, forget=forget, progress=progress)
+
+
 def attach(name: str | None = None) -> Lab:
     """The running lab of that name; raises NoLab when there is none."""
     chosen = name or default_name()
@@ -187,8 +240,10 @@ class Lab:
 
     @cached_property
     def api(self) -> Kube:
-        """The Kubernetes API as the learner's (cluster-admin) identity."""
-        return Kube.from_kubeconfig(self.paths.kubeconfig)
+        """The Kubernetes API as the learner's (cluster-admin) identity; in somebody else's
+        cluster, as the given kubeconfig's, and careful with what is others' (``foreign.Held``).
+        """
+        return abroad.held(self.paths) or Kube.from_kubeconfig(self.paths.kubeconfig)
 
     @cached_property
     def kube(self) -> ApiClient:
@@ -223,7 +278,7 @@ class Lab:
     @property
     def app(self) -> demo.App:
         """The demo application."""
-        return demo.App(self.api, demo.address(self.api))
+        return demo.App(self.api, demo.address(self.api, door=self.paths.page_url))
 
     @property
     def engine(self) -> Engine:
@@ -234,6 +289,11 @@ class Lab:
     def position(self) -> Position:
         """Which lesson the lab is in, and what it therefore provides."""
         return position.read(self.paths.position)
+
+    @property
+    def is_abroad(self) -> bool:
+        """Whether the lab is in somebody else's cluster."""
+        return self.api.is_shared
 
     @property
     def sync(self) -> str:
@@ -250,6 +310,7 @@ class Lab:
             unseal_key=self.paths.vault_unseal_key,
             reviewer=self._reviewer,
             gitops=self._gitops,
+            provide_app=abroad.provide_app,
         )
 
     def _gitops(self) -> gitops.Access:
@@ -261,7 +322,7 @@ class Lab:
         )
 
     def _reviewer(self) -> Reviewer:
-        if self.record.mode == "mounts":
+        if self.is_abroad or self.record.mode == "mounts":
             return Reviewer()
         # Vault looks for its token at one fixed path, which only a mount can provide.
         return Reviewer(
@@ -373,6 +434,8 @@ class Lab:
 
     @property
     def _witnesses(self) -> Witnesses:
+        if self.is_abroad:  # whose logs are not ours to read
+            return Witnesses(api_audit=None, node_journal=None, sync=self.sync)
         return Witnesses(
             api_audit=self.paths.api_audit, node_journal=self.paths.journal, sync=self.sync
         )
@@ -390,6 +453,7 @@ class Lab:
             witnesses=self._witnesses,
             rotations=rotations,
             modes=modes,
+            provide_app=abroad.provide_app,
             on_progress=print,
         )
 
@@ -403,8 +467,8 @@ class Lab:
         """
         return evidence.story(
             self.api,
-            api_audit=self.paths.api_audit,
-            node_journal=self.paths.journal,
+            api_audit=self._witnesses.api_audit,
+            node_journal=self._witnesses.node_journal,
             subject=subject or evidence.Subject(),
             start=start,
         )
@@ -427,6 +491,8 @@ class Lab:
         ``finish`` does what is left to do before it counts as being there.  The same from
         any state, a half-broken one too; safe to repeat.
         """
+        if isinstance(self.api, Held):
+            abroad.check_move(self.api, there)
         setup = self.setup_for(self.engine)
         # Two notebooks may ask at once: one after the other, or both would be half done.
         with launch.locked(self.paths, time.monotonic() + _PATIENCE, progress):
@@ -445,7 +511,7 @@ class Lab:
 
     def stop(self) -> None:
         """Stop everything of this lab; safe to repeat."""
-        launch.bring_down(self.name)
+        down(self.name)
 
     def status(self) -> dict[str, Any]:
         """What runs (the contract of ``labkit status --json``); see ``status.of``."""

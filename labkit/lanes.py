@@ -43,10 +43,16 @@ _open_here = threading.Lock()
 
 @contextmanager
 def opened(
-    kube: Kube, client: hvac.Client, count: int, *, timeout: float = 60.0
+    kube: Kube,
+    client: hvac.Client,
+    count: int,
+    *,
+    provide_app: Callable[[Kube, str], None] = lambda kube, namespace: None,
+    timeout: float = 60.0,
 ) -> Iterator[tuple[Lane, ...]]:
     """Lanes 1 to ``count`` (at most MOST), ready to be rotated; removed afterwards.
 
+    ``provide_app`` sees to it that the new namespace can run the app.
     ``timeout`` is in seconds.  Raises LabError when somebody else has lanes open in this
     cluster, and whatever kept a step from being done.
     """
@@ -55,6 +61,7 @@ def opened(
     try:
         try:
             _claim(kube, client)
+            provide_app(kube, NAMESPACE)
             pod = _set_up(kube, client, count, timeout)
             with ExitStack() as pages:
                 yield tuple(
@@ -95,7 +102,11 @@ def _claim(kube: Kube, client: hvac.Client) -> None:
     body = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": NAMESPACE, "annotations": {_OWNER: _this_process()}},
+        "metadata": {
+            "name": NAMESPACE,
+            "annotations": {_OWNER: _this_process()},
+            "labels": kube.labels,
+        },
     }
     for _ in range(3):
         found = kube.get("v1", "Namespace", NAMESPACE)

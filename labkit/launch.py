@@ -31,6 +31,7 @@ from labkit.starting import TO_CLEAR_UP, start
 __all__ = [
     "PROGRAMS",
     "SYNC_MODES",
+    "adopt",
     "bring_down",
     "bring_up",
     "last_problem",
@@ -44,6 +45,7 @@ PROGRAMS = ("etcd", "etcdutl", "kube-apiserver", "kube-controller-manager")
 SYNC_MODES = ("watch", "kubelet")
 Progress = Callable[[str], None]
 
+_SHORT = 0.5  # seconds: a lab that is just ready lets go of its lock a moment later
 _NEEDED_DISK = 150_000_000  # bytes: etcd's log and store, the logs, the volumes
 
 
@@ -105,6 +107,23 @@ def bring_up(
     return started
 
 
+def adopt(name: str) -> None:
+    """Make the folder of a lab that will be in somebody else's cluster; its lock must be held.
+
+    What a dead lab of that name has left is removed.  Raises LabError when a lab with a
+    cluster of its own runs under it, and UsageError when the folder holds something else.
+    """
+    paths = LabPaths.of(name)
+    if running(name) is not None:
+        raise LabError(
+            f"The lab {name} runs, in a cluster of its own",
+            todo=f"Take it down first (`labkit down --name {name}`), or give the new one a name.",
+        )
+    with _storage_explained(paths):
+        _clear(paths)
+        _prepare(paths)
+
+
 def bring_down(name: str) -> bool:
     """Stop everything of the lab and remove its folder; True if something was running.
 
@@ -155,7 +174,7 @@ def names() -> list[str]:
 def _is_lab(folder: Path) -> bool:
     """Whether a folder is a lab's, and not one in which something else is kept."""
     paths = LabPaths(folder.name, folder)
-    return paths.record.is_file() or paths.ledger.is_file()
+    return any(each.is_file() for each in (paths.record, paths.ledger, paths.cluster))
 
 
 # -- one command at a time ---------------------------------------------------------------
@@ -176,6 +195,7 @@ def locked(
     """
     make_private_dir(paths.lock.parent)
     waiting = False
+    worth_telling = time.monotonic() + _SHORT
     while True:
         lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -189,7 +209,7 @@ def locked(
                 f"Another command is bringing the lab {paths.name} up or down",
                 todo="Wait for it to end, or end it, and try again.",
             )
-        if not waiting:
+        if not waiting and time.monotonic() > worth_telling:
             on_progress(f"Waiting for another command that works on the lab {paths.name}")
             waiting = True
         meanwhile(paths)
@@ -276,7 +296,10 @@ def _clear(paths: LabPaths) -> None:
         _wait_for_end(paths)
     _sweep(paths)
     leftovers.remove_folder(paths.logs / "previous")
+    kept = _kept(paths)
     for path in [*paths.root.iterdir()]:
+        if path in kept:
+            continue
         if path.is_dir() and not path.is_symlink():
             if path != paths.logs:
                 leftovers.remove_folder(path)
@@ -286,6 +309,14 @@ def _clear(paths: LabPaths) -> None:
         aside = paths.logs.rename(paths.root / "previous")
         aside.rename(make_private_dir(paths.logs) / "previous")
     paths.ledger.unlink(missing_ok=True)
+
+
+def _kept(paths: LabPaths) -> frozenset[Path]:
+    """What outlives the processes of a lab in somebody else's cluster: that goes on without."""
+    if not paths.cluster.is_file():
+        return frozenset()
+    own = (paths.cluster, paths.kubeconfig, paths.vault_token, paths.vault_unseal_key)
+    return frozenset((*own, paths.position))
 
 
 def _ask_to_stop(paths: LabPaths) -> bool:

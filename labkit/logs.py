@@ -38,6 +38,9 @@ def read(lab: str, program: str, *, follow: bool = False, lines: int = 200) -> I
     if not file.is_file() or program not in names(lab):
         raise UsageError(
             f"There is no log of {program!r} in the lab {lab}",
+            seen="its cluster is somebody else's, and so are the logs of its control plane"
+            if LabPaths.of(lab).cluster.is_file()
+            else "",
             todo=f"Choose from: {', '.join(names(lab))}.",
         )
     yield from _file(file, follow=follow, lines=lines)

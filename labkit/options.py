@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,13 @@ Name = Annotated[
     str, typer.Option("--name", "-n", help="Which lab.", envvar="LABKIT_LAB", show_default=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(help="Somebody else's cluster: its kubeconfig.", show_default=False),
+]
+Context = Annotated[
+    str | None, typer.Option(help="Which context of the kubeconfig.", show_default=False)
+]
 DEFAULT = DEFAULT_LAB
 
 

@@ -109,6 +109,16 @@ class LabPaths:
         return self.root / "kubeconfig"
 
     @property
+    def cluster(self) -> Path:
+        """``cluster.json``: whose cluster the lab is in; there only if it is somebody else's."""
+        return self.root / "cluster.json"
+
+    @property
+    def page_url(self) -> Path:
+        """The app's page on this machine, for a lab in somebody else's cluster."""
+        return self.root / "page-url"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -86,7 +86,8 @@ class Record:
     ``detail`` says what is being done now, while it starts or stops.  ``run`` is the
     folder of its unix sockets, and ``boot`` the run of the system in which the start
     times count.  ``sync`` is how Secrets reach files (watch, kubelet), ``mode`` how a
-    container sees its volumes (mounts, rewrite).
+    container sees its volumes (mounts, rewrite; foreign: that is for the nodes of somebody
+    else's cluster to say, which is at ``server``).
     """
 
     name: str

@@ -13,13 +13,24 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from labkit import eso
 from labkit.errors import LabError, UsageError, WaitTimeout
 from labkit.kube import Kube
 from labkit.lane import NAMESPACE, Lane, Sync
-from labkit.trail import HOPS, Rotation, Trail, Witnesses, app_proofs, in_order
+from labkit.onlookers import SecretWatch
+from labkit.trail import (
+    FILE_TIME,
+    HOPS,
+    Proof,
+    Rotation,
+    Trail,
+    Witnesses,
+    app_proofs,
+    in_order,
+)
 
 FORCED = "forced"
 _INTERVAL = re.compile(r"([1-9][0-9]{0,2})s")
@@ -72,6 +83,7 @@ class _Made:
     lane: Lane
     rotation: Rotation
     before: int  # the app's version
+    swapped: float | None  # the new file's own time, as the app saw it
 
 
 class Rounds:
@@ -85,6 +97,8 @@ class Rounds:
         self._patience = _PATIENCE.get(witnesses.sync, max(_PATIENCE.values()))
         self._writing = threading.Lock()
         self._stop = threading.Event()
+        has_log = witnesses.api_audit is not None
+        self._secrets = None if has_log else SecretWatch(kube, NAMESPACE)
 
     def run(self, mode: Mode, rotations: int) -> tuple[Sample, ...]:
         """Rotate that many times, spread over the lanes, and prove each.
@@ -104,8 +118,9 @@ class Rounds:
         """
         since = time.time()
         one_by_one = mode.interval is None and not self._is_slow
-        made = self._forced(rotations) if one_by_one else self._at_once(mode, rotations)
-        return self._prove(made, since)
+        with self._secrets or nullcontext():
+            made = self._forced(rotations) if one_by_one else self._at_once(mode, rotations)
+            return self._prove(made, since)
 
     # -- making them -----------------------------------------------------------------
 
@@ -192,7 +207,9 @@ class Rounds:
         while not lane.page.wait_shown(before + 1, timeout=_STEP) and not self._stop.is_set():
             if time.monotonic() > deadline:
                 raise self._late(lane, limit, "the new value did not reach the page")
-        return _Made(lane, rotation, before)
+        has_journal = self._witnesses.node_journal is not None
+        swapped = None if has_journal else lane.app.credentials().get("file_changed_at")
+        return _Made(lane, rotation, before, swapped)
 
     def _late(self, lane: Lane, limit: float, what: str) -> WaitTimeout:
         return WaitTimeout(
@@ -217,6 +234,7 @@ class Rounds:
                 found = trail.proofs(each.rotation)
                 start = found["eso-read"].at if "eso-read" in found else each.rotation.started
                 found |= app_proofs(histories[each.lane.name], after=each.before, since=start)
+                found |= self._stand_ins(each)
                 found = in_order(found)
                 missing = next((name for name in HOPS if name not in found), "")
                 if missing:
@@ -235,3 +253,14 @@ class Rounds:
                     todo="Measure again; if it stays, please report it.",
                 )
             time.sleep(0.1)
+
+    def _stand_ins(self, made: _Made) -> dict[str, Proof]:
+        """What stands in for logs that cannot be read here."""
+        found: dict[str, Proof] = {}
+        if self._secrets is not None:
+            seen = self._secrets.proof(made.rotation.secret, since=made.rotation.started)
+            if seen is not None:
+                found["secret-updated"] = seen
+        if made.swapped:
+            found["file-swapped"] = Proof(made.swapped, FILE_TIME)
+        return found

@@ -9,7 +9,8 @@ import psutil
 import requests
 
 from labkit import app, launch, position, vault, workloads
-from labkit.errors import LabError
+from labkit.errors import ApiError, ClusterError, LabError
+from labkit.foreign import Kept
 from labkit.kube import Kube
 from labkit.paths import DEFAULT_LAB, LabPaths
 
@@ -19,8 +20,9 @@ def of(name: str) -> dict[str, Any]:
 
     ``{"name", "ready", "kubeconfig", "sync", "mode", "vault": {"address", "version"},
     "app": {"url"}, "programs": [{"name", "version", "pid", "rss_bytes", "restarts"}]}``;
-    ``lesson`` is the number of the lesson that it is in, or null, and ``problem`` says what
-    is wrong where something is.
+    ``lesson`` is the number of the lesson that it is in, or null, ``cluster`` says whose cluster
+    it is in where that is somebody else's (``{"context", "server"}``, else null), and
+    ``problem`` what is wrong where something is.
     """
     paths = LabPaths.of(name)
     found: dict[str, Any] = {
@@ -35,7 +37,7 @@ def of(name: str) -> dict[str, Any]:
     record = launch.running(name)
     if record is None:
         return {**found, "problem": launch.last_problem(name) or "it is not running"}
-    found |= {"sync": record.sync, "mode": record.mode}
+    found |= {"sync": record.sync, "mode": record.mode, "cluster": _cluster(paths)}
     found["programs"] = [
         {
             "name": program.name,
@@ -51,7 +53,7 @@ def of(name: str) -> dict[str, Any]:
     found["lesson"] = here.lesson
     try:
         kube = Kube.from_kubeconfig(paths.kubeconfig)
-        found["app"]["url"] = app.address(kube) or None
+        found["app"]["url"] = app.address(kube, door=paths.page_url) or None
         if not here.has("vault"):  # what there is of it comes from the learner's Git
             found["ready"] = workloads.is_up(kube, here)
             found["vault"]["version"] = _version_of_vault(kube)
@@ -68,8 +70,17 @@ def of(name: str) -> dict[str, Any]:
             found["ready"] = workloads.is_up(kube, here)
     except (LabError, hvac.exceptions.VaultError, requests.RequestException, ValueError) as error:
         found["problem"] = str(error)
+        is_silent = isinstance(error, ClusterError) and not isinstance(error, ApiError)
+        if is_silent and (cluster := found["cluster"]):  # nothing that `labkit up` could mend
+            what = f"the cluster of the context {cluster['context']} does not answer"
+            return {**found, "problem": f"{what}: {getattr(error, 'seen', '')}"}
     mend = "up" if here.lesson is None else f"lesson {here.lesson}"
     return found if found["ready"] else _with_mend(found, mend)
+
+
+def _cluster(paths: LabPaths) -> dict[str, str] | None:
+    kept = Kept.read(paths)
+    return {"context": kept.context, "server": kept.server} if kept else None
 
 
 def _version_of_vault(kube: Kube) -> str | None:
@@ -101,7 +112,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"  App:        {found['app']['url'] or 'not deployed'}",
             f"  Vault:      {found['vault']['address']} ({version})",
             f"  Kubeconfig: {found['kubeconfig']}",
-            f"  Secrets reach files in sync mode {found['sync']}; volumes by {found['mode']}",
+            _where(found),
             "",
             f"  {'PROGRAM':<28}{'VERSION':<12}{'PID':>8}{'MEMORY':>10}{'RESTARTS':>10}",
         ]
@@ -112,6 +123,12 @@ def as_text(found: dict[str, Any]) -> str:
             for program in found["programs"]
         ]
     return "\n".join(lines)
+
+
+def _where(found: dict[str, Any]) -> str:
+    if cluster := found.get("cluster"):
+        return f"  In the cluster of the context {cluster['context']}, {cluster['server']}"
+    return f"  Secrets reach files in sync mode {found['sync']}; volumes by {found['mode']}"
 
 
 def _rss(pid: int | None) -> int:

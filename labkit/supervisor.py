@@ -29,6 +29,7 @@ from labkit import host, leftovers
 from labkit.assembly import Parts
 from labkit.chronicle import Chronicle
 from labkit.errors import LabError
+from labkit.gate import Gate
 from labkit.ledger import Ledger
 from labkit.paths import LabPaths, folder_error
 from labkit.process import keep_ledger
@@ -65,7 +66,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         watch = asyncio.create_task(self._watch())
-        parts = Parts(self._paths, self._run, self._chronicle)
+        parts = self._parts()
         problem = await self._start(parts)
         if problem is None and not self._stopping.is_set():
             self._chronicle.stop_telling({"ready": True})
@@ -91,7 +92,12 @@ class Supervisor:
             self._chronicle.stop_telling({"error": asdict(problem)})
         return 1 if problem else 0
 
-    async def _start(self, parts: Parts) -> Problem | None:
+    def _parts(self) -> Parts | Gate:
+        """A control plane and a node; in somebody else's cluster, a door to it."""
+        kind = Gate if self._paths.cluster.is_file() else Parts
+        return kind(self._paths, self._run, self._chronicle)
+
+    async def _start(self, parts: Parts | Gate) -> Problem | None:
         """Start, unless told to stop before it is done; what went wrong, if anything."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:

@@ -46,7 +46,8 @@ class Setup:
 
     ``crds`` is the pinned ESO module's CRD bundle; ``token`` and ``unseal_key`` are
     where Vault's keys are kept (0600); ``reviewer`` is called once Vault runs; ``gitops`` is
-    what Argo CD and its Git server need, asked for when they are wanted.
+    what Argo CD and its Git server need, asked for when they are wanted; ``provide_app`` sees
+    to it that the cluster can run the app, once the app's namespace is there.
     """
 
     engine: vault.Engine
@@ -55,6 +56,7 @@ class Setup:
     unseal_key: Path
     reviewer: Callable[[], vault.Reviewer]
     gitops: Callable[[], gitops.Access]
+    provide_app: Callable[[Kube], None] = lambda kube: None
 
 
 def bring_up(
@@ -85,6 +87,7 @@ def bring_up(
         vault.admit_reader(client)
     _end_of_app(kube, timeout)
     apply_files(kube, NAMESPACE_FILE)
+    setup.provide_app(kube)
     if position.has("store"):
         apply_files(kube, STORE_FILE)
         _patiently(kube, eso.NAMESPACE, lambda s: eso.wait_store(kube, STORE, timeout=s), timeout)
@@ -147,7 +150,9 @@ def _patiently(kube: Kube, namespace: str, wait: Callable[[float], object], time
         wait(min(_LONG, timeout))
         return
     except WaitTimeout:
-        replicasets.free(kube, namespace)
+        space = kube.get("v1", "Namespace", namespace)
+        if space is not None and kube.owns(space):
+            replicasets.free(kube, namespace)
     wait(timeout)
 
 
@@ -317,14 +322,18 @@ def clean(
 
     ESO's objects go first, while ESO runs: their finalizers are its to remove.  A platform
     that Argo CD deployed, or that is not wanted, goes as a whole.  Nothing in kube-* is
-    touched.
+    touched, and nothing that the lab does not own.
     """
-    if not position.has("vault") or not _has_own_platform(kube):
+    if kube.is_shared:
+        if not position.has("vault"):
+            raise ClusterError("A cluster that others use too cannot be cleared")
+    elif not position.has("vault") or not _has_own_platform(kube):
         gitops.clear(kube, keep=_SYSTEM, progress=progress, timeout=timeout)
         setup.token.unlink(missing_ok=True)
         setup.unseal_key.unlink(missing_ok=True)
         return
-    argocd.remove(kube, timeout=timeout)
+    if not kube.is_shared:  # else an Argo CD that is there is somebody else's
+        argocd.remove(kube, timeout=timeout)
     _apply_platform(kube, setup)  # an ESO that was broken is mended
     for kind in ("ClusterExternalSecret", "ExternalSecret", "PushSecret"):
         _delete_all(kube, eso.API if kind != "PushSecret" else "external-secrets.io/v1alpha1", kind)
@@ -333,9 +342,9 @@ def clean(
     names = [
         obj["metadata"]["name"]
         for obj in kube.list("v1", "Namespace")
-        if obj["metadata"]["name"] not in _SYSTEM | _OURS
+        if obj["metadata"]["name"] not in _SYSTEM | _OURS and kube.owns(obj)
     ]
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(lambda name: namespaces.remove(kube, name, timeout=timeout), names))
     for kind in ("Deployment", "StatefulSet", "DaemonSet"):
         _delete_all(kube, "apps/v1", kind, namespace="default")
@@ -366,7 +375,7 @@ def _delete_all(
     resource = kube.resource(api, kind)
     for obj in kube.list(api, kind, namespace):
         meta = obj["metadata"]
-        if meta["name"] not in keep:
+        if meta["name"] not in keep and kube.owns(obj):
             path = resource.path(meta.get("namespace"), meta["name"])
             try:
                 kube.request("DELETE", path, body=_IN_THE_BACKGROUND)

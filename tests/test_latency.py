@@ -144,5 +144,19 @@ def test_what_cannot_be_measured_is_refused(lab: Lab) -> None:
         measure(lab, 1, "soon")
     with pytest.raises(UsageError, match="rotations"):
         measure(lab, 0, "forced")
-    with pytest.raises(LabError, match="witness"):
-        latency.measure(lab.api, lab.vault, witnesses=Witnesses(None, None, "watch"))
+
+
+def test_where_no_logs_can_be_read_others_have_seen_it(lab: Lab) -> None:
+    """A watch on the Secrets and the files' own times, as in somebody else's cluster."""
+    by_logs = measure(lab, 2, "forced")
+    seen = latency.measure(
+        lab.api,
+        lab.vault,
+        witnesses=Witnesses(None, None, "watch"),
+        rotations=2,
+        modes=("forced",),
+    )
+    for measured in (by_logs, seen):
+        (samples,) = measured.samples.values()
+        assert len(samples) == 2
+        assert all(list(each.seconds) == sorted(each.seconds) for each in samples)

@@ -27,12 +27,14 @@ LEAKED = 1  # the version whose password is about
 class Trace:
     """What the logs say: ServiceAccounts as ``namespace:name``, the role by its name.
 
+    ``requester`` is None where the API server's log is somebody else's (a real cluster): then
+    nothing that can be read here says who it was.
     ``innocent`` are those of the team that read another version of the secret.
     """
 
     reader: str
     role: str
-    requester: str
+    requester: str | None
     innocent: frozenset[str]
 
 
@@ -59,7 +61,8 @@ def trace(scene: Scene) -> Trace:
         and call.ok
         and call.asked <= login.at
     ]
-    if not last or not login or not requests:
+    is_unread = scene.lab.is_abroad
+    if not last or not login or not (requests or is_unread):
         raise LabError(
             "The logs do not reach back to the read any more",
             todo="lesson.restart() makes it happen again.",
@@ -67,7 +70,7 @@ def trace(scene: Scene) -> Trace:
     return Trace(
         reader=last.account,
         role=last.role,
-        requester=requests[-1].user.removeprefix(_SERVICE_ACCOUNT),
+        requester=None if is_unread else requests[-1].user.removeprefix(_SERVICE_ACCOUNT),
         innocent=frozenset(entry.account for entry in reads if entry.version != LEAKED),
     )
 
@@ -154,6 +157,9 @@ def role_is_right(scene: Scene) -> Finding:
 def requester_is_right(scene: Scene) -> Finding:
     expected = "requester is who had Kubernetes make the JWT for that login"
     said, found = _said(scene, "requester"), trace(scene)
+    if found.requester is None:
+        return met("a requester is named; this cluster's API server's log, which could prove it, "
+                   "is not ours to read")  # fmt: skip
     if _is(said, found.requester):
         return met(expected)
     hint = ""

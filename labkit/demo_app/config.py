@@ -26,6 +26,7 @@ class Config:
 
     ``secrets_dir``      SECRETS_DIR: the folder that holds the file ``credentials``.
     ``host``, ``port``   HOST, PORT: where to listen; port 0 takes any free one.
+                         LISTEN: both in one word, as ``0.0.0.0:8080``, before these two.
     ``watch_mode``       WATCH_MODE: ``folder`` sees every change; ``file`` follows only the
                          file that was there first (a trap, for teaching); ``off`` never looks.
     ``env_var``          APP_ENV_VAR: a variable that holds the password too, to compare with.
@@ -60,7 +61,11 @@ class Config:
                 raise ConfigError(f"{name} holds a line break or another control character")
             return value
 
-        port = text("PORT", "8080")
+        host, colon, port = text("LISTEN", "").rpartition(":")
+        if not colon and port:
+            raise ConfigError(f"LISTEN must be host:port, not {port!r}")
+        if not colon:
+            host, port = text("HOST", "127.0.0.1"), text("PORT", "8080")
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             raise ConfigError(f"PORT must be a number from 0 to 65535, not {port!r}")
         watch_mode = text("WATCH_MODE", "folder").lower()
@@ -75,7 +80,7 @@ class Config:
         subpath = text("APP_SUBPATH_FILE", "")
         return cls(
             secrets_dir=Path(text("SECRETS_DIR", "/secrets")),
-            host=text("HOST", "127.0.0.1"),
+            host=host,
             port=int(port),
             watch_mode=watch_mode,
             env_var=env_var,

@@ -61,8 +61,9 @@ def _app_port(name: str) -> int | None:
     from labkit import app, lab
 
     try:
-        with lab.attach(name).api as kube:
-            return urlsplit(app.address(kube)).port
+        attached = lab.attach(name)
+        with attached.api as kube:
+            return urlsplit(app.address(kube, door=attached.paths.page_url)).port
     except LabError:
         return None
 

@@ -5,8 +5,7 @@ watches, waits, and HTTP through the API server's service proxy.  It exists besi
 official client (``lab.kube``, which lessons use) because importing that one costs half
 a second and tens of megabytes in every process that merely wants to apply a file.
 
-Only this module and what a learner runs talk to the API from above the seam.  Reading
-kubeconfigs that need plugins is left to the official client.
+Only this module and what a learner runs talk to the API from above the seam.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 from labkit.errors import ApiError, ManifestError, UsageError, WaitTimeout
 from labkit.kube import kubeconfig
+from labkit.kube.credentials import Renewed
 from labkit.kube.objects import Object
 from labkit.kube.transport import Transport
 
@@ -66,7 +66,15 @@ class Kube(Transport):
     """A connection to one Kubernetes API with one identity.
 
     ``namespace`` is the one used where a call names none; the rest is Transport's.
+    ``is_shared``: others work in the cluster too, and what is theirs must stay.
     """
+
+    is_shared = False
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the lab's own objects carry: nothing, in a cluster of its own."""
+        return {}
 
     def __init__(
         self,
@@ -76,8 +84,9 @@ class Kube(Transport):
         ca: str | None = None,
         client_cert: tuple[str, str] | None = None,
         token: str | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
-        super().__init__(server, ca=ca, client_cert=client_cert, token=token)
+        super().__init__(server, ca=ca, client_cert=client_cert, token=token, renewed=renewed)
         self.namespace = namespace
         self._resources: dict[str, dict[str, Resource]] = {}
 
@@ -94,11 +103,17 @@ class Kube(Transport):
             ca=access.ca,
             client_cert=access.client_cert,
             token=access.token,
+            renewed=access.renewed,
         )
 
     def with_token(self, token: str) -> Kube:
         """The same cluster as somebody else: with a ServiceAccount's token, say."""
         return Kube(self.server, namespace=self.namespace, ca=self.ca, token=token)
+
+    def owns(self, obj: Object) -> bool:
+        """Whether an object is the lab's, to change and to take away: all are, in a cluster of
+        its own (see ``labkit.foreign`` for the other kind)."""
+        return True
 
     # -- discovery ------------------------------------------------------------------
 

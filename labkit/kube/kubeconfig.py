@@ -1,7 +1,7 @@
 """Read a kubeconfig: where the API is and how to sign in.
 
-It reads certificates and tokens, inline or from files; plugins (exec, auth providers)
-are refused, since running somebody's program is more than a lab was asked to do.
+It reads certificates and tokens, inline or from files.  What a user's plugin gives is got by
+``credentials``.
 """
 
 from __future__ import annotations
@@ -15,49 +15,119 @@ import yaml
 
 from labkit.errors import UsageError
 from labkit.kube._text import short
+from labkit.kube.credentials import Renewed, from_file, from_plugin
 from labkit.kube.objects import Object
 
 
 @dataclass(frozen=True)
 class Access:
-    """One context of a kubeconfig, resolved: PEM texts and tokens, not paths."""
+    """One context of a kubeconfig, resolved: PEM texts and tokens, not paths.
+
+    ``token`` is the one of now; where it ends, ``renewed`` gives the one that is good then.
+    """
 
     server: str
     namespace: str
     ca: str | None
     client_cert: tuple[str, str] | None = field(repr=False)
     token: str | None = field(repr=False)
+    renewed: Renewed | None = None
 
 
 def read(path: Path, *, context: str | None = None) -> Access:
     """The (current) context of the kubeconfig at ``path``.
 
-    Raises UsageError when the file cannot be read, or its user needs a plugin.
+    Raises UsageError when the file cannot be read or makes no sense, or its user's plugin
+    gives nothing.
     Source: the ``Config`` type of ``k8s.io/client-go/tools/clientcmd/api/v1``.
     """
-    config = _load(path)
-    name = context or config.get("current-context") or ""
-    chosen = _named(config, "contexts", name, "context", path)
-    cluster = _named(config, "clusters", chosen.get("cluster", ""), "cluster", path)
-    user = _named(config, "users", chosen.get("user", ""), "user", path)
-    if "exec" in user or "auth-provider" in user:
+    _, cluster, user, chosen = _chosen(path, context)
+    if "auth-provider" in user:
         raise UsageError(
-            f"The kubeconfig {path} signs in through a plugin, which labkit does not run",
-            seen="exec or auth-provider in the user entry",
-            todo="Make a kubeconfig with a token or a client certificate.",
+            f"The kubeconfig {path} signs in through an auth-provider, which Kubernetes gave up",
+            todo="Make a new one, with a plugin (exec), a token or a client certificate.",
         )
-    certificate = _material(user, "client-certificate", path)
-    key = _material(user, "client-key", path)
-    token = user.get("token")
-    if not token and user.get("tokenFile"):
-        token = _text(path, user["tokenFile"]).strip()
-    return Access(
-        server=cluster.get("server", ""),
-        namespace=chosen.get("namespace") or "default",
-        ca=_material(cluster, "certificate-authority", path),
-        client_cert=(certificate, key) if certificate and key else None,
-        token=token,
-    )
+    try:
+        certificate = _material(user, "client-certificate", path)
+        key = _material(user, "client-key", path)
+        pair = (certificate, key) if certificate and key else None
+        renewed = _renewed(user, cluster, path)
+        first = renewed() if renewed else None  # now, so that what is wrong is told now
+        return Access(
+            server=cluster.get("server", ""),
+            namespace=chosen.get("namespace") or "default",
+            ca=_material(cluster, "certificate-authority", path),
+            client_cert=pair or (first.client_cert if first else None),
+            token=first.token if first else user.get("token"),
+            renewed=renewed,
+        )
+    except ValueError as error:  # base64 and UTF-8; the words of neither quote the secret
+        raise UsageError(
+            f"The kubeconfig {path} holds something that is not the Base64 of a text",
+            seen=type(error).__name__,
+            todo="`kubectl config view --raw --minify` prints a whole one.",
+        ) from None
+
+
+def _renewed(user: Object, cluster: Object, path: Path) -> Renewed | None:
+    """Where the token comes from, if it is one that ends; an ``exec`` entry before others."""
+    plugin = user.get("exec")
+    if isinstance(plugin, dict):
+        command = str(plugin.get("command", ""))
+        if "/" in command:  # relative to the kubeconfig, as kubectl has it
+            plugin = {**plugin, "command": str(path.absolute().parent / command)}
+        return Renewed(from_plugin(plugin, cluster))
+    if user.get("tokenFile") and not user.get("token"):
+        return Renewed(from_file(path.parent / user["tokenFile"]))
+    return None
+
+
+def extract(path: Path, *, context: str | None = None) -> tuple[str, str]:
+    """The name of the (current) context, and a kubeconfig of it alone, as YAML.
+
+    What it refers to (files, a plugin) it refers to as before, files by absolute paths, so
+    that a renewed certificate or token is found.  Raises UsageError as ``read`` does, but
+    for what the files and the plugin hold.
+    """
+    name, cluster, user, chosen = _chosen(path, context)
+    folder = path.absolute().parent
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "contexts": [{"name": name, "context": chosen}],
+        "clusters": [{"name": chosen.get("cluster"), "cluster": _with_paths(cluster, folder)}],
+        "users": [{"name": chosen.get("user"), "user": _with_paths(user, folder)}],
+    }
+    return name, yaml.safe_dump(config, sort_keys=False)
+
+
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+
+def _with_paths(entry: Object, folder: Path) -> Object:
+    found = {key: str(folder / value) if key in _FILES else value for key, value in entry.items()}
+    plugin = found.get("exec")
+    if isinstance(plugin, dict) and "/" in str(plugin.get("command", "")):  # as kubectl has it
+        found["exec"] = {**plugin, "command": str(folder / plugin["command"])}
+    return found
+
+
+def _chosen(path: Path, context: str | None) -> tuple[str, Object, Object, Object]:
+    """The (current) context's name, its cluster and its user, and the context itself."""
+    config = _load(path)
+    try:
+        name = context or config.get("current-context") or ""
+        chosen = _named(config, "contexts", name, "context", path)
+        cluster = _named(config, "clusters", chosen.get("cluster", ""), "cluster", path)
+        user = _named(config, "users", chosen.get("user", ""), "user", path)
+        return name, {**cluster}, {**user}, {**chosen}
+    except (TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is not a kubeconfig",
+            seen="its contexts, clusters or users are no lists of names",
+            todo="`kubectl config view --raw --minify` prints one.",
+        ) from error
 
 
 def _load(path: Path) -> Object:

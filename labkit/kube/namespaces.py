@@ -3,7 +3,8 @@
 The controller looks at a deleted namespace five seconds later, for the sake of control
 planes with several API servers.  Where there is one, what it would do can be done at once:
 the same deletions, and the finalizer removed when nothing is left.  What cannot be removed
-so (something holds a finalizer of its own) is left to the controller, which says why.
+so (something holds a finalizer of its own) is left to the controller, which says why.  In a
+cluster that others use too, all of it is left to the controller.
 
 Source: ``namespaceDeletionGracePeriod`` and ``namespacedResourcesDeleter`` in
 ``pkg/controller/namespace`` of Kubernetes.
@@ -20,6 +21,7 @@ from labkit.kube.client import Kube, Resource
 from labkit.kube.objects import Object
 
 _PATIENCE = 10.0  # seconds, before it is left to the controller
+_CONTROLLER = 120.0  # seconds that the controller of somebody else's cluster may take
 _MAKERS = ({"Deployment", "CronJob"}, {"ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 """Kinds whose controllers make others, and then those that make pods (see ``replicasets``)."""
 _NEEDED = {"list", "deletecollection"}
@@ -42,6 +44,10 @@ def remove(kube: Kube, name: str, *, pod_grace: int = 1, timeout: float = 60.0) 
     found = kube.get("v1", "Namespace", name)
     if found is None:
         return
+    if kube.is_shared:  # several API servers, perhaps: the controller's pause is theirs
+        kube.delete("v1", "Namespace", name)
+        _wait_gone(kube, name, max(timeout, _CONTROLLER))
+        return
     kinds = list(_namespaced(kube))
     with ThreadPoolExecutor(max_workers=8) as pool:
         if "deletionTimestamp" not in found["metadata"]:
@@ -60,6 +66,10 @@ def remove(kube: Kube, name: str, *, pod_grace: int = 1, timeout: float = 60.0) 
                 _finalize(kube, name)
                 break
             time.sleep(0.05)
+    _wait_gone(kube, name, timeout)
+
+
+def _wait_gone(kube: Kube, name: str, timeout: float) -> None:
     kube.wait(
         kube.resource("v1", "Namespace"),
         name,

@@ -17,6 +17,7 @@ import urllib3
 
 from labkit.errors import ApiError, ClusterError
 from labkit.kube._text import short
+from labkit.kube.credentials import Renewed
 from labkit.kube.objects import Object
 
 _RETRIES = urllib3.Retry(
@@ -32,7 +33,8 @@ class Transport:
     """A connection pool for one server and one identity.
 
     ``ca`` is PEM text (None: the system's authorities), ``client_cert`` a certificate
-    and its key as PEM texts, ``token`` a bearer token.  None of them shows in the repr.
+    and its key as PEM texts, ``token`` a bearer token; one that ends is asked of ``renewed``
+    instead.  None of them shows in the repr.
     """
 
     def __init__(
@@ -42,13 +44,15 @@ class Transport:
         ca: str | None = None,
         client_cert: tuple[str, str] | None = None,
         token: str | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
         self.server = server.rstrip("/")
         self.ca = ca
         context = ssl.create_default_context(cadata=ca)
         if client_cert:
             _load_pair(context, *client_cert)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
+        self._renewed = renewed
         self.ssl_context = context
         self._pool = urllib3.PoolManager(ssl_context=context, retries=_RETRIES, maxsize=16)
 
@@ -58,7 +62,8 @@ class Transport:
     @property
     def auth_headers(self) -> dict[str, str]:
         """The headers that sign a call of another library in as this identity."""
-        return dict(self._headers)
+        token = self._renewed().token if self._renewed else self._token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def close(self) -> None:
         """Drop the pooled connections; safe to repeat."""
@@ -79,10 +84,20 @@ class Transport:
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
         accept: str = "",
+        timeout: float = 30.0,
     ) -> Object:
-        """One call; the decoded JSON answer.  Raises ApiError on any status ≥ 400."""
+        """One call; the decoded JSON answer.  Raises ApiError on any status ≥ 400.
+
+        ``timeout`` is how long the server may be silent, in seconds.
+        """
         answer = self.raw(
-            method, path, body=body, query=query, content_type=content_type, accept=accept
+            method,
+            path,
+            body=body,
+            query=query,
+            content_type=content_type,
+            accept=accept,
+            timeout=timeout,
         )
         return cast(Object, json.loads(answer)) if answer else {}
 
@@ -95,10 +110,20 @@ class Transport:
         query: Mapping[str, object] | None = None,
         content_type: str = "application/json",
         accept: str = "",
+        timeout: float = 30.0,
     ) -> bytes:
         """One call; the answer's bytes (logs, metrics), in the form that ``accept`` names if
         it names one.  Raises ApiError on ≥ 400."""
-        response = self._send(method, path, body, query, content_type, stream=False, accept=accept)
+        response = self._send(
+            method,
+            path,
+            body,
+            query,
+            content_type,
+            stream=False,
+            accept=accept,
+            read_timeout=timeout,
+        )
         if response.status >= 400:
             raise _api_error(method, path, response.status, response.data)
         return response.data
@@ -145,7 +170,7 @@ class Transport:
         read_timeout: float | None = 30.0,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = dict(self._headers) | ({"Accept": accept} if accept else {})
+        headers = self.auth_headers | ({"Accept": accept} if accept else {})
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -157,7 +182,7 @@ class Transport:
                 body=data,
                 headers=headers,
                 preload_content=not stream,
-                timeout=urllib3.Timeout(connect=5.0, read=read_timeout),
+                timeout=urllib3.Timeout(connect=min(5.0, read_timeout or 5.0), read=read_timeout),
             )
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(
