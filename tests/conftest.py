@@ -25,7 +25,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABKIT = (sys.executable, "-m", "labkit")
-REPO = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ import psutil
 
 from labkit.paths import cache_dir
 
+REPO = Path(__file__).parent.parent
+
 KERNEL = """
 import sys, time
 from labkit import launch

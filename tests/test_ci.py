@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from conftest import REPO
+from harness import REPO
 
 from labkit.cli import app
 from labkit.errors import UsageError

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO
-from harness import Home, home, until
+from harness import REPO, Home, home, until
 
 from labkit import vault
 from labkit.lab import Lab

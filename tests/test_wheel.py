@@ -13,8 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import requests
-from conftest import REPO
-from harness import until
+from harness import REPO, until
 
 from labkit.lab import Lab
 from labkit.workingcopy import NOTE
