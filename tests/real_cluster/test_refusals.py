@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import until
 
 from labkit import lab as labs
 from labkit.errors import ClusterError, UsageError
@@ -143,6 +144,12 @@ def test_names_that_are_somebody_elses(foreign: Foreign, refused: Callable[..., 
     for obj in theirs:
         kube.apply(obj)
     try:
+        # What the cluster itself puts into a namespace comes a moment later.
+        own = [("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")]
+        until(
+            lambda: all(kube.get("v1", *each, name) for each in own for name in ("demo", "vault")),
+            "the namespaces have what all have",
+        )
         said = refused("--kubeconfig", foreign.kubeconfig)
     finally:
         for name in ("demo", "vault"):
