@@ -47,7 +47,7 @@ def run_pytest(project: Path) -> Pytest:
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
             cwd=project,
-            env={**os.environ, **env},
+            env={**os.environ, "PYTEST_ADDOPTS": "", **env},  # whoever tests us has their own
             capture_output=True,
             text=True,
             timeout=120,

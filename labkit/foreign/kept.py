@@ -45,7 +45,7 @@ class Kept:
         """
         try:
             return cls(**json.loads(paths.cluster.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says more
             return None
         except (OSError, ValueError, TypeError) as error:
             raise LabError(
