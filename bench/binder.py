@@ -4,8 +4,8 @@ As root, on Linux: a fresh clone in the clean home of an ordinary user, everythi
 memory limit of 2 GB and on one CPU, from an empty environment.  The environment is a virtual
 one where Binder makes a conda one; ``postBuild`` and ``start`` are run as they are.  Then the
 workspace is asked for over HTTP, and the notebooks of lessons 00 to 06 are run with their
-solutions.  Prints the time of each step and the peak of memory (page cache included, as the
-kernel counts it for a container).
+solutions.  Prints the time of each step and the most memory that processes held.  (The page
+cache counts against the limit, too, fills what is left of it, and gives way.)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,16 +55,12 @@ class Cgroup:
         """Put this process into it."""
         (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
-    def peak(self) -> int:
-        """The most memory that was in use since the last ``forget``, in bytes."""
-        name = "memory.max_usage_in_bytes" if self.is_v1 else "memory.peak"
-        return int((self.folder / name).read_text())
-
-    def forget(self) -> None:
-        """Begin to look for the peak anew (where the kernel can)."""
-        name = "memory.max_usage_in_bytes" if self.is_v1 else "memory.peak"
-        with open(self.folder / name, "w") as file:  # noqa: PTH123 - no truncation wanted
-            file.write("0")
+    def in_use(self) -> int:
+        """Bytes that cannot be dropped: what processes hold, without the page cache."""
+        name = "total_rss" if self.is_v1 else "anon"
+        text = (self.folder / "memory.stat").read_text()
+        found = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+        return int(found[1]) if found else 0
 
     def kills(self) -> int:
         """How many processes the limit has cost."""
@@ -115,11 +112,23 @@ class Rehearsal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step and note its peak."""
-        self.cgroup.forget()
+        """Time a step and note the most memory that was in use, looked at four times a second."""
+        over, peak = threading.Event(), 0
+
+        def look() -> None:
+            nonlocal peak
+            while not over.wait(0.25):
+                peak = max(peak, self.cgroup.in_use())
+
+        looking = threading.Thread(target=look)
         began = time.monotonic()
-        yield
-        self.rows.append((name, time.monotonic() - began, self.cgroup.peak()))
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+        self.rows.append((name, time.monotonic() - began, peak))
         print(_row(*self.rows[-1]), flush=True)
 
 
@@ -135,6 +144,7 @@ def rehearse(
     pack: Annotated[str, typer.Option(help="A pack; without one the programs are built.")] = "",
     user: Annotated[str, typer.Option(help="An ordinary user of this machine.")] = "nobody",
     memory: Annotated[float, typer.Option(help="GB.")] = 2.0,
+    python: Annotated[str, typer.Option(help="A Python that this user may run.")] = "python3",
 ) -> None:
     """Build and run as Binder would; see the module."""
     if os.geteuid() != 0 or not sys.platform.startswith("linux"):
@@ -146,7 +156,7 @@ def rehearse(
         _prepare(home, user, pack)
         if pack:
             os.environ["LABKIT_PACKS"] = str(home / "packs" / Path(pack).name)
-        _build(rehearsal)
+        _build(rehearsal, python)
         _launch(rehearsal)
     finally:
         _end(cgroup)
@@ -164,10 +174,10 @@ def _prepare(home: Path, user: str, pack: str) -> None:
     subprocess.run(["chown", "-R", f"{user}:", home], check=True)
 
 
-def _build(box: Rehearsal) -> None:
+def _build(box: Rehearsal, python: str) -> None:
     lock = box.home / "repo" / "requirements.lock"
     with box.step("environment (the lock, by hash)"):
-        box.run([sys.executable, "-m", "venv", box.home / "env"])
+        box.run([python, "-m", "venv", box.home / "env"])
         box.run(
             [box.bin / "pip", "install", "--quiet", "--no-cache-dir", "--require-hashes",
              "--disable-pip-version-check", "-r", lock]
