@@ -1,7 +1,7 @@
 """Labs of a bench's own: a temporary state folder, the command line, and taking it all away.
 
 Every bench runs inside ``state()``, so a developer's labs are never touched, and every lab
-that it starts is taken down when its block ends, a Ctrl-C included.
+that it starts is taken down when its block ends, or the bench is killed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 from labkit import lab as labs
+from labkit import lifeline
 from labkit.errors import LabError, WaitTimeout
 from labkit.lab import Lab
 
@@ -28,21 +28,18 @@ Say = Callable[[str], None]
 def state() -> Iterator[Path]:
     """A state folder for this run, in this process and its children; removed at the end.
 
-    Its path is short, since unix sockets live below it.  All labs in it are taken down.
+    All labs in it are taken down (see ``lifeline``).
     """
     before = os.environ.get("LABKIT_STATE")
-    with tempfile.TemporaryDirectory(prefix="lkb", ignore_cleanup_errors=True) as folder:
-        os.environ["LABKIT_STATE"] = folder
+    with lifeline.temporary("lkb") as folder:
+        os.environ["LABKIT_STATE"] = str(folder)
         try:
-            yield Path(folder)
+            yield folder
         finally:
-            try:
-                labkit("down", "--all")
-            finally:
-                if before is None:
-                    del os.environ["LABKIT_STATE"]
-                else:
-                    os.environ["LABKIT_STATE"] = before
+            if before is None:
+                del os.environ["LABKIT_STATE"]
+            else:
+                os.environ["LABKIT_STATE"] = before
 
 
 def labkit(*words: str, limit: float = 300.0) -> str:

@@ -5,7 +5,8 @@ run: a run that is killed would leave a whole cluster behind.  So a run holds on
 pipe, and this process, which does nothing else, waits at the other end: when the run lets go
 or is gone, it takes down whatever lab is in the run's state folder, and removes that.
 
-It is started with ``held``, before the lab is, and leaves bringing the lab up to the caller.
+It is started with ``held`` (or ``temporary``, which makes the folder, too), before the lab is,
+and leaves bringing the lab up to the caller.
 It is no part of the lab: it may be killed, and then nothing is different from a lab that
 somebody has started by hand.
 """
@@ -16,12 +17,25 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from labkit.errors import LabError
 
 _PATIENCE = 60.0  # seconds that taking a lab down may need on a busy machine
+
+
+@contextlib.contextmanager
+def temporary(prefix: str = "lk") -> Iterator[Path]:
+    """A new state folder, ``held`` until the block or this process ends; raises as that does.
+
+    Its path is short, since unix sockets live below it.  To name it in LABKIT_STATE is the
+    caller's business.
+    """
+    state = Path(tempfile.mkdtemp(prefix=prefix))
+    with held(state):
+        yield state
 
 
 @contextlib.contextmanager

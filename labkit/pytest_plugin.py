@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,11 +66,10 @@ def labkit_state(request: pytest.FixtureRequest) -> Iterator[Path]:
     if _asked_for(request.config):
         yield paths.state_root()
         return
-    folder = Path(tempfile.mkdtemp(prefix="lk"))
     with (
         _in_a_line(),
         pytest.MonkeyPatch.context() as patch,
-        lifeline.held(folder),
+        lifeline.temporary() as folder,
     ):
         patch.setenv("LABKIT_STATE", str(folder))
         yield folder

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from argocd.world import World
 from labkit import lab as labs
+from labkit import lifeline
 from labkit.paths import cache_dir
 
 
@@ -16,17 +16,15 @@ from labkit.paths import cache_dir
 def built() -> Iterator[World]:
     """A lab, up; what is deployed in it is the tests' own business."""
     with (
-        tempfile.TemporaryDirectory(prefix="lk", ignore_cleanup_errors=True) as folder,
+        lifeline.temporary() as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("LABKIT_CACHE", str(cache_dir().absolute()))  # whatever HOME is below
-        patch.setenv("LABKIT_STATE", folder)
+        patch.setenv("LABKIT_STATE", str(folder))
         # A developer's own settings of git (signing, hooks) are not what is tested.
-        patch.setenv("HOME", folder)
+        patch.setenv("HOME", str(folder))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        running = labs.up("argo", progress=print)
-        yield World(running)
-        running.stop()
+        yield World(labs.up("argo", progress=print))
 
 
 @pytest.fixture

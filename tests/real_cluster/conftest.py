@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,8 +48,7 @@ class Foreign:
 
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
-    state = Path(tempfile.mkdtemp(prefix="lkf"))
-    with lifeline.held(state), pytest.MonkeyPatch.context() as patch:
+    with lifeline.temporary("lkf") as state, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_STATE", str(state))
         launch.bring_up("foreign")
         patch.undo()
@@ -65,9 +63,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
 @pytest.fixture
 def here(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """This machine's own state folder, for labs in the foreign cluster."""
-    state = Path(tempfile.mkdtemp(prefix="lkh"))
-    monkeypatch.setenv("LABKIT_STATE", str(state))
-    with lifeline.held(state):
+    with lifeline.temporary("lkh") as state:
+        monkeypatch.setenv("LABKIT_STATE", str(state))
         yield state
 
 
