@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,9 @@ from typing import Annotated, Any
 
 import requests
 import typer
+
+from bench.sandbox import until
+from labkit.errors import WaitTimeout
 
 REPO = Path(__file__).parent.parent
 GIGABYTE = 10**9
@@ -158,6 +161,8 @@ def rehearse(
             os.environ["LABKIT_PACKS"] = str(home / "packs" / Path(pack).name)
         _build(rehearsal, python)
         _launch(rehearsal)
+    except WaitTimeout as error:
+        raise SystemExit(str(error)) from error
     finally:
         _end(cgroup)
         shutil.rmtree(home, ignore_errors=True)
@@ -195,11 +200,12 @@ def _launch(box: Rehearsal) -> None:
                  "--no-browser", "--ServerApp.port=0"],
                 stdout=out, stderr=subprocess.STDOUT,
             )  # fmt: skip
-            _until(lambda: re.search(r"http://127\S+token=\w+", log.read_text()))
-        found = re.search(r"(http://127\.0\.0\.1:\d+)/\S*token=(\w+)", log.read_text())
-        assert found  # noqa: S101 - _until saw it
+            address = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*token=(\w+)")
+            until(lambda: bool(address.search(log.read_text())), what="its address", limit=180)
+        found = address.search(log.read_text())
+        assert found  # noqa: S101 - it was there
         with box.step("the lab is ready, from the same moment on"):
-            _until(lambda: _is_up(box))
+            until(lambda: _is_up(box), what="the lab", limit=180, pause=0.2)
         answer = requests.get(
             f"{found[1]}/lab/api/workspaces/labkit",
             headers={"Authorization": f"token {found[2]}"},
@@ -224,14 +230,6 @@ def _launch(box: Rehearsal) -> None:
 def _is_up(box: Rehearsal) -> bool:
     return box.start([box.bin / "labkit", "status"], stdout=subprocess.DEVNULL,
                      stderr=subprocess.DEVNULL).wait() == 0  # fmt: skip
-
-
-def _until(is_met: Callable[[], object], timeout: float = 180.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not is_met():
-        if time.monotonic() > deadline:
-            raise SystemExit("not within 180 s")
-        time.sleep(0.2)
 
 
 def _end(cgroup: Cgroup) -> None:

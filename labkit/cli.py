@@ -24,7 +24,7 @@ from labkit import commands, launch, logs, serving, status, tour
 from labkit import lab as labs
 from labkit.classroom import command as classroom
 from labkit.errors import LabBusy, LabError, NoLab, UsageError
-from labkit.options import DEFAULT, Context, Json, Kubeconfig, Name
+from labkit.options import DEFAULT, Context, Json, Kubeconfig, Name, note
 from labkit.options import option_for as _option
 from labkit.programs.command import app as programs_app
 
@@ -68,7 +68,7 @@ def up(
 ) -> None:
     """Bring everything up, to the secret on the app's page. Safe to repeat."""
     started = time.monotonic()
-    progress = _quiet if as_json else _note
+    progress = _quiet if as_json else note
     try:
         lab = labs.up(
             name,
@@ -86,7 +86,7 @@ def up(
         from labkit import doctor  # of use only now
 
         code = _tell(error)
-        _note(doctor.in_short())
+        note(doctor.in_short())
         raise typer.Exit(code) from error
     if as_json:
         _print_json(found)
@@ -117,7 +117,7 @@ def down(
         raise UsageError("--all goes with none of the options for one lab")
     for each in launch.names() if every else [name]:
         stopped = labs.down(
-            each, kubeconfig=kubeconfig, context=context, forget=forget, progress=_note
+            each, kubeconfig=kubeconfig, context=context, forget=forget, progress=note
         )
         typer.echo(f"The lab {each} is {'down' if stopped else 'not running'}.")
 
@@ -154,7 +154,7 @@ def reset(name: Name = DEFAULT) -> None:
     """Back to a clean lab: whatever you made in it is removed."""
     started = time.monotonic()
     lab = labs.attach(name)
-    lab.reset(progress=_note)
+    lab.reset(progress=note)
     typer.echo(f"The lab {name} is clean after {time.monotonic() - started:.1f} s.")
     typer.echo(f"  The app's page is now at {lab.app.url}")
 
@@ -200,7 +200,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _note("labkit: Interrupted. Nothing half-made is left; run the same command again.")
+        note("labkit: Interrupted. Nothing half-made is left; run the same command again.")
         raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader (head, say) has gone: not an error of ours.
@@ -213,10 +213,10 @@ def main() -> None:
 def _tell(error: Exception) -> int:
     """Say what failed, on standard error; the exit code that goes with it."""
     if isinstance(error, LabError):
-        _note(f"labkit: {error}")
+        note(f"labkit: {error}")
         return 1
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK and error.filename:
-        _note(
+        note(
             f"labkit: A file or folder cannot be used. Seen: {error.filename}: {error.strerror}. "
             "`labkit doctor` says which folders labkit wants, and how others are chosen."
         )
@@ -227,15 +227,11 @@ def _tell(error: Exception) -> int:
         with os.fdopen(handle, "w") as file:
             file.write("".join(traceback.format_exception(error)))
         place = path
-    _note(
+    note(
         f"labkit: labkit met an error that it did not expect: {error!r}. "
         f"This is a bug; please report it with {place}."
     )
     return 70
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _quiet(_: str) -> None:

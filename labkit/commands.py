@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from labkit.checks import Scene
 from labkit.course.script import check_names
 from labkit.coursemap import CourseMap
 from labkit.errors import LabError, UsageError
-from labkit.options import DEFAULT, Json, Name, option_for
+from labkit.options import DEFAULT, Json, Name, note, option_for
 from labkit.paths import LabPaths, write_private
 from labkit.position import read as position_of
 from labkit.progress import Book
@@ -64,7 +63,7 @@ def begin_lesson(
     lesson = course.find(number)
     chosen = check_names(lesson.names, dict(map(_pair, names or [])))
     lab = labs.attach(name)
-    staging.begin(lab, lesson, chosen, progress=_note)
+    staging.begin(lab, lesson, chosen, progress=note)
     typer.echo(f"Lesson {lesson.label} begins. There is: {lesson.begins_with}.")
     if lesson.missing:
         typer.echo(f"Not there yet: {lesson.missing}.")
@@ -219,7 +218,3 @@ def _pair(text: str) -> tuple[str, str]:
 def _for_terminal(text: str) -> str:
     """What a notebook would call, as the command that does the same."""
     return re.sub(r"lesson\.(hint|solution|solve|undo)\('([\w-]+)'\)", r"`labkit \1 \2`", text)
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

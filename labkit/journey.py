@@ -18,9 +18,8 @@ from labkit import app as demo
 from labkit import eso, vault
 from labkit.errors import ClusterError, LabError, WaitTimeout
 from labkit.kube import Kube
-from labkit.onlookers import SecretWatch
+from labkit.onlookers import SecretWatch, stand_ins
 from labkit.trail import (
-    FILE_TIME,
     HOPS,
     Proof,
     Rotation,
@@ -274,11 +273,9 @@ class _Evidence:
     def _ask_others(self) -> None:
         trail = Trail.read(self._kube, self._witnesses, self._rotation.started)
         self._found |= trail.proofs(self._rotation)
-        if self._witnesses.api_audit is None:
-            seen = self._secrets.proof(self._rotation.secret, since=self._rotation.started)
-            if seen is not None:
-                self._found["secret-updated"] = seen
+        secrets = self._secrets if self._witnesses.api_audit is None else None
+        written = None
         if self._witnesses.node_journal is None and "page-updated" in self._found:
             written = self._app.credentials().get("file_changed_at")
-            if written and written >= self._rotation.started:
-                self._found["file-swapped"] = Proof(written, FILE_TIME)
+        swapped = written if written and written >= self._rotation.started else None
+        self._found |= stand_ins(self._rotation, secrets, swapped)

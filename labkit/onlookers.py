@@ -14,9 +14,10 @@ from typing import Self
 
 from labkit.errors import ClusterError
 from labkit.kube import Kube
-from labkit.trail import Proof
+from labkit.trail import Proof, Rotation
 
 EVIDENCE = "seen by a watch on the Secret"
+FILE_TIME = "the file's own time, as the app saw"
 _LOOK = 2.0  # seconds of silence after which the watch sees whether it is still wanted
 
 
@@ -69,3 +70,17 @@ class SecretWatch:
                     is_over.wait(0.2)
             except ClusterError:  # what changed meanwhile is told when it answers again
                 is_over.wait(0.2)
+
+
+def stand_ins(
+    rotation: Rotation, secrets: SecretWatch | None, swapped: float | None
+) -> dict[str, Proof]:
+    """Proofs of the hops whose logs cannot be read: the Secret's from the watch ``secrets``,
+    the file's from its own time ``swapped`` (unix seconds).  None for either: its log can."""
+    found = {}
+    seen = secrets.proof(rotation.secret, since=rotation.started) if secrets else None
+    if seen is not None:
+        found["secret-updated"] = seen
+    if swapped:
+        found["file-swapped"] = Proof(swapped, FILE_TIME)
+    return found

@@ -1,7 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they say how far they are."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,3 +27,8 @@ DEFAULT = DEFAULT_LAB
 def option_for(name: str) -> str:
     """`` --name NAME`` where one is needed, to be put into a command that is shown."""
     return "" if name == DEFAULT_LAB else f" --name {name}"
+
+
+def note(line: str) -> None:
+    """A line on standard error: progress, and what is no result."""
+    print(line, file=sys.stderr, flush=True)

@@ -20,17 +20,8 @@ from labkit import eso
 from labkit.errors import LabError, UsageError, WaitTimeout
 from labkit.kube import Kube
 from labkit.lane import NAMESPACE, Lane, Sync
-from labkit.onlookers import SecretWatch
-from labkit.trail import (
-    FILE_TIME,
-    HOPS,
-    Proof,
-    Rotation,
-    Trail,
-    Witnesses,
-    app_proofs,
-    in_order,
-)
+from labkit.onlookers import SecretWatch, stand_ins
+from labkit.trail import HOPS, Rotation, Trail, Witnesses, app_proofs, in_order
 
 FORCED = "forced"
 _INTERVAL = re.compile(r"([1-9][0-9]{0,2})s")
@@ -234,7 +225,7 @@ class Rounds:
                 found = trail.proofs(each.rotation)
                 start = found["eso-read"].at if "eso-read" in found else each.rotation.started
                 found |= app_proofs(histories[each.lane.name], after=each.before, since=start)
-                found |= self._stand_ins(each)
+                found |= stand_ins(each.rotation, self._secrets, each.swapped)
                 found = in_order(found)
                 missing = next((name for name in HOPS if name not in found), "")
                 if missing:
@@ -253,14 +244,3 @@ class Rounds:
                     todo="Measure again; if it stays, please report it.",
                 )
             time.sleep(0.1)
-
-    def _stand_ins(self, made: _Made) -> dict[str, Proof]:
-        """What stands in for logs that cannot be read here."""
-        found: dict[str, Proof] = {}
-        if self._secrets is not None:
-            seen = self._secrets.proof(made.rotation.secret, since=made.rotation.started)
-            if seen is not None:
-                found["secret-updated"] = seen
-        if made.swapped:
-            found["file-swapped"] = Proof(made.swapped, FILE_TIME)
-        return found

@@ -15,7 +15,7 @@ import typer
 
 from labkit import lab as labs
 from labkit import workingcopy
-from labkit.options import DEFAULT, Name
+from labkit.options import DEFAULT, Name, note
 from labkit.workingcopy import NOTE, Changes
 
 CONFIG = Path(__file__).parent / "_jupyter" / "serve.py"
@@ -43,7 +43,7 @@ def open_lab(
         typer.echo(f"{len(changes.made)} lessons are in {folder}: they are yours to change.")
     if changes.news:
         typer.echo(f"There are newer versions of {len(changes.news)} lessons: `labkit update`.")
-    labs.up(name, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    labs.up(name, progress=note)
     typer.echo("JupyterLab: open the address below. Ctrl-C ends it; `labkit down` ends the lab.")
     sys.stdout.flush()
     argv = [

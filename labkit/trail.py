@@ -31,8 +31,6 @@ HOPS = (
     "app-reloaded",
     "page-updated",
 )
-FILE_TIME = "the file's own time, as the app saw"
-"""Evidence of a swap, where no node's journal can be read."""
 _BLOCK = 1 << 20  # bytes of a log that are read at a time, from its end
 _DISORDER = 1.0  # seconds: lines of requests that were answered together change places
 

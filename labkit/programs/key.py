@@ -9,11 +9,10 @@ somebody else's repository there are none of them: there only an installed labki
 from __future__ import annotations
 
 import hashlib
-import platform
-import sys
 from collections.abc import Iterable
 
 from labkit.programs.catalogue import builds_of, needed_by_the_course
+from labkit.programs.packlock import platform_name
 from labkit.programs.resolve import entry_of
 
 _LENGTH = 16  # hex digits, as a build's folder in the cache has
@@ -31,4 +30,4 @@ def cache_key(names: Iterable[str] = ()) -> str:
         entry_of(name)
     locks = "".join(module.lock_digest() for module in builds_of(wanted))
     digest = hashlib.sha256(locks.encode()).hexdigest()[:_LENGTH]
-    return f"labkit-{sys.platform}-{platform.machine()}-{digest}"
+    return f"labkit-{platform_name()}-{digest}"

@@ -75,20 +75,16 @@ def write(
 
     Raises ProgramError when a build is not what ``lock`` says.
     """
-    modules = tuple(modules)
-    for module in modules:
-        _check(module, store, lock)
+    builds = {module: _check(module, store, lock) for module in modules}
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / lock.pack_name(modules)
+    target = folder / lock.pack_name(builds)
     aside = target.with_name(f".{target.name}.part")
     try:
-        unpacked = _write(modules, store, catalogue, aside, progress, level)
+        unpacked = _write(builds, store, catalogue, aside, progress, level)
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
-    return Written(
-        target, target.stat().st_size, unpacked, tuple(module.name for module in modules)
-    )
+    return Written(target, target.stat().st_size, unpacked, tuple(each.name for each in builds))
 
 
 def _manifest(module: GoModule, store: Store) -> Manifest:
@@ -101,7 +97,8 @@ def _manifest(module: GoModule, store: Store) -> Manifest:
     return manifest
 
 
-def _check(module: GoModule, store: Store, lock: PackLock) -> None:
+def _check(module: GoModule, store: Store, lock: PackLock) -> Manifest:
+    """What the build is, if it is whole and as locked."""
     manifest, pinned = _manifest(module, store), lock.find(module)
     if pinned is None:
         raise ProgramError(
@@ -119,10 +116,11 @@ def _check(module: GoModule, store: Store, lock: PackLock) -> None:
             todo="Build it with the pinned Go: `LABKIT_GO=pinned labkit programs get`, in a "
             "cache of its own (LABKIT_CACHE).",
         )
+    return manifest
 
 
 def _write(
-    modules: tuple[GoModule, ...],
+    builds: Mapping[GoModule, Manifest],
     store: Store,
     catalogue: Mapping[str, Entry],
     target: Path,
@@ -133,15 +131,14 @@ def _write(
 
     texts: dict[str, bytes] = {}
     index: dict[str, Any] = {"format": FORMAT, "platform": packlock.platform_name(), "builds": {}}
-    for module in modules:
+    for module, manifest in builds.items():
         title = f"{module.name} {catalogue[module.name].version}"
         progress(Event(title, "collecting licences"))
         found = licences_of(module, store)
         texts |= found.texts
-        index["builds"][module.name] = _describe(module, catalogue, store, found.of)
-    total = done = 0
-    sizes = {module: store.size(module) for module in modules}
-    total = sum(sizes.values())
+        index["builds"][module.name] = _describe(module, manifest, catalogue, store, found.of)
+    sizes = {module: store.size(module) for module in builds}
+    total, done = sum(sizes.values()), 0
     params = zstandard.ZstdCompressionParameters.from_level(
         level, window_log=WINDOW_LOG, enable_ldm=True, write_checksum=True, threads=-1
     )
@@ -153,18 +150,21 @@ def _write(
         _add_text(archive, INDEX, json.dumps(index, indent=1).encode())
         for name, text in sorted(texts.items()):
             _add_text(archive, name, text)
-        for module in modules:
+        for module, manifest in builds.items():
             progress(Event("Pack", f"adding {module.name}", done=done >> 20, total=total >> 20))
-            _add_build(archive, module, store)
+            _add_build(archive, module, manifest, store.folder(module))
             done += sizes[module]
     progress(Event("Pack", "written", ended=True))
     return total
 
 
 def _describe(
-    module: GoModule, catalogue: Mapping[str, Entry], store: Store, licences: list[str]
+    module: GoModule,
+    manifest: Manifest,
+    catalogue: Mapping[str, Entry],
+    store: Store,
+    licences: list[str],
 ) -> dict[str, Any]:
-    manifest = _manifest(module, store)
     return {
         "programs": {name: catalogue[name].version for name in module.names},
         "lock": manifest.lock,
@@ -192,10 +192,10 @@ def _add_text(archive: tarfile.TarFile, name: str, text: bytes) -> None:
     archive.addfile(info, io.BytesIO(text))
 
 
-def _add_build(archive: tarfile.TarFile, module: GoModule, store: Store) -> None:
+def _add_build(
+    archive: tarfile.TarFile, module: GoModule, manifest: Manifest, folder: Path
+) -> None:
     """The files of one build; a program's further names are links to its first."""
-    folder = store.folder(module)
-    manifest = _manifest(module, store)
     first = [name for name in module.names if name in manifest.files]
     for name in first + sorted(set(manifest.files) - set(first)):
         path = folder / name
